@@ -1,0 +1,328 @@
+//! The op table: one row describes an op once.
+//!
+//! Source of names, parameters and defaults: the registry of coremltools 9.0.
+//! The type sets are those of the newest signature, so that one row serves every opset;
+//! bf16 and fp64 are accepted wherever fp32 is, which Apple's compilers do not do.
+//!
+//! Adding an op is adding a row here, its result types in `infer`, its meaning in the
+//! interpreter, and, if it is differentiable, its rule in the autodiff table.
+
+use crate::{DataType, DataType::*, Opset, Opset::*};
+
+/// A row of the op table.
+#[derive(Debug)]
+pub struct OpSpec {
+    /// The op.
+    pub op: Op,
+    /// Its name in programs.
+    pub name: &'static str,
+    /// The first operator set that has it.
+    pub since: Opset,
+    /// Its parameters.
+    pub params: &'static [ParamSpec],
+}
+
+/// A parameter of an op.
+#[derive(Debug)]
+pub struct ParamSpec {
+    /// Name.
+    pub name: &'static str,
+    /// What may be bound to it.
+    pub ty: ParamType,
+    /// Whether it must be bound.
+    pub required: bool,
+    /// Whether it must be known when the program is compiled.
+    pub constant: bool,
+    /// The value that it has when it is not bound, if the op gives one.
+    pub default: DefaultValue,
+}
+
+/// What may be bound to a parameter.
+#[derive(Debug)]
+pub enum ParamType {
+    /// A tensor; parameters of one op that share the letter share the element type.
+    Tensor(char, &'static [DataType]),
+    /// A tuple of tensors of any type.
+    Tuple,
+    /// A state.
+    State,
+    /// A value of any type.
+    Any,
+}
+
+/// A default that is a constant of the table. Defaults that depend on the rank (strides of a
+/// convolution, axes of a reduction) are `None` here and known to the op's inference.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum DefaultValue {
+    None,
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    Str(&'static str),
+}
+
+const FLOAT: &[DataType] = &[Fp32, Fp16, Bf16, Fp64];
+const NUMBER: &[DataType] = &[Fp32, Fp16, Bf16, Fp64, Int32, Int64];
+/// What ops that only move data accept.
+const ANY: &[DataType] = &[
+    Fp32, Fp16, Bf16, Fp64, Int32, Int64, Bool, Int8, Uint8, Int16, Uint16, Uint32, Uint64, Int4,
+    Uint1, Uint2, Uint3, Uint4, Uint6, Fp8E4M3Fn, Fp8E5M2,
+];
+const INDEX: &[DataType] = &[Int32, Int16, Uint16, Int8, Uint8, Int64, Uint32];
+const BYTE: &[DataType] = &[Int8, Uint8];
+const BOOL: &[DataType] = &[Bool];
+const STRING: &[DataType] = &[DataType::String];
+const MASK: &[DataType] = &[Bool, Fp32, Fp16, Bf16, Fp64];
+
+/// A required operand.
+const fn need(name: &'static str, letter: char, set: &'static [DataType]) -> ParamSpec {
+    ParamSpec {
+        name,
+        ty: ParamType::Tensor(letter, set),
+        required: true,
+        constant: false,
+        default: DefaultValue::None,
+    }
+}
+
+/// An operand that may be left out.
+const fn may(name: &'static str, letter: char, set: &'static [DataType]) -> ParamSpec {
+    ParamSpec { required: false, ..need(name, letter, set) }
+}
+
+/// A required compile-time parameter.
+const fn fixed(name: &'static str, letter: char, set: &'static [DataType]) -> ParamSpec {
+    ParamSpec { constant: true, ..need(name, letter, set) }
+}
+
+/// A compile-time parameter that may be left out.
+const fn option(
+    name: &'static str,
+    letter: char,
+    set: &'static [DataType],
+    default: DefaultValue,
+) -> ParamSpec {
+    ParamSpec { required: false, constant: true, default, ..need(name, letter, set) }
+}
+
+const fn tuple(name: &'static str) -> ParamSpec {
+    ParamSpec { ty: ParamType::Tuple, ..need(name, ' ', ANY) }
+}
+
+const fn state(name: &'static str) -> ParamSpec {
+    ParamSpec { ty: ParamType::State, ..need(name, ' ', ANY) }
+}
+
+macro_rules! ops {
+    ($($(#[$doc:meta])* $op:ident $name:literal $since:ident [$($param:expr),* $(,)?];)*) => {
+        /// What an operation does.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Op { $($(#[$doc])* $op,)* }
+
+        /// Every op, in the order of [`Op`].
+        pub const OPS: &[OpSpec] = &[
+            $(OpSpec { op: Op::$op, name: $name, since: $since, params: &[$($param),*] },)*
+        ];
+    };
+}
+
+use DefaultValue as D;
+
+ops! {
+    /// A constant; the attribute `val` holds it.
+    Const "const" Ios15 [];
+    /// x, unchanged.
+    Identity "identity" Ios15 [ParamSpec { ty: ParamType::Any, ..need("x", ' ', ANY) }];
+    /// x converted to `dtype`; float to integer truncates, to bool is `x != 0`.
+    Cast "cast" Ios15 [need("x", 'T', ANY), fixed("dtype", 'S', STRING)];
+
+    /// x + y, broadcast.
+    Add "add" Ios15 [need("x", 'T', NUMBER), need("y", 'T', NUMBER)];
+    /// x − y, broadcast.
+    Sub "sub" Ios15 [need("x", 'T', NUMBER), need("y", 'T', NUMBER)];
+    /// x · y, broadcast.
+    Mul "mul" Ios15 [need("x", 'T', NUMBER), need("y", 'T', NUMBER)];
+    /// x / y, broadcast.
+    RealDiv "real_div" Ios15 [need("x", 'T', NUMBER), need("y", 'T', NUMBER)];
+    /// ⌊x / y⌋, broadcast.
+    FloorDiv "floor_div" Ios15 [need("x", 'T', NUMBER), need("y", 'T', NUMBER)];
+    /// x − y·⌊x / y⌋, broadcast.
+    Mod "mod" Ios15 [need("x", 'T', NUMBER), need("y", 'T', NUMBER)];
+    /// max(x, y), broadcast.
+    Maximum "maximum" Ios15 [need("x", 'T', NUMBER), need("y", 'T', NUMBER)];
+    /// min(x, y), broadcast.
+    Minimum "minimum" Ios15 [need("x", 'T', NUMBER), need("y", 'T', NUMBER)];
+    /// x to the power y, broadcast.
+    Pow "pow" Ios15 [need("x", 'T', NUMBER), need("y", 'T', NUMBER)];
+
+    /// x = y.
+    Equal "equal" Ios15 [need("x", 'T', ANY), need("y", 'T', ANY)];
+    /// x ≠ y.
+    NotEqual "not_equal" Ios15 [need("x", 'T', ANY), need("y", 'T', ANY)];
+    /// x < y.
+    Less "less" Ios15 [need("x", 'T', NUMBER), need("y", 'T', NUMBER)];
+    /// x ≤ y.
+    LessEqual "less_equal" Ios15 [need("x", 'T', NUMBER), need("y", 'T', NUMBER)];
+    /// x > y.
+    Greater "greater" Ios15 [need("x", 'T', NUMBER), need("y", 'T', NUMBER)];
+    /// x ≥ y.
+    GreaterEqual "greater_equal" Ios15 [need("x", 'T', NUMBER), need("y", 'T', NUMBER)];
+    /// x ∧ y.
+    LogicalAnd "logical_and" Ios15 [need("x", 'T', BOOL), need("y", 'T', BOOL)];
+    /// x ∨ y.
+    LogicalOr "logical_or" Ios15 [need("x", 'T', BOOL), need("y", 'T', BOOL)];
+    /// ¬x.
+    LogicalNot "logical_not" Ios15 [need("x", 'T', BOOL)];
+    /// a where cond, else b; broadcast.
+    Select "select" Ios15 [need("cond", 'C', BOOL), need("a", 'T', ANY), need("b", 'T', ANY)];
+
+    /// |x|.
+    Abs "abs" Ios15 [need("x", 'T', NUMBER)];
+    /// −1, 0 or 1.
+    Sign "sign" Ios15 [need("x", 'T', NUMBER)];
+    /// ⌊x⌋.
+    Floor "floor" Ios15 [need("x", 'T', FLOAT)];
+    /// eˣ.
+    Exp "exp" Ios15 [need("x", 'T', FLOAT)];
+    /// ln(x + ε).
+    Log "log" Ios15 [need("x", 'T', FLOAT), option("epsilon", 'U', FLOAT, D::Float(1e-45))];
+    /// √x.
+    Sqrt "sqrt" Ios15 [need("x", 'T', FLOAT)];
+    /// 1/√(x + ε).
+    Rsqrt "rsqrt" Ios15 [need("x", 'T', FLOAT), option("epsilon", 'U', FLOAT, D::Float(1e-12))];
+    /// 1/(x + ε).
+    Inverse "inverse" Ios15 [need("x", 'T', FLOAT), option("epsilon", 'U', FLOAT, D::Float(1e-4))];
+    /// x².
+    Square "square" Ios15 [need("x", 'T', NUMBER)];
+    /// sin x.
+    Sin "sin" Ios15 [need("x", 'T', FLOAT)];
+    /// cos x.
+    Cos "cos" Ios15 [need("x", 'T', FLOAT)];
+    /// The error function.
+    Erf "erf" Ios15 [need("x", 'T', FLOAT)];
+    /// 1/(1 + e⁻ˣ).
+    Sigmoid "sigmoid" Ios15 [need("x", 'T', FLOAT)];
+    /// x·sigmoid(x).
+    Silu "silu" Ios15 [need("x", 'T', FLOAT)];
+    /// tanh x.
+    Tanh "tanh" Ios15 [need("x", 'T', FLOAT)];
+    /// max(x, 0).
+    Relu "relu" Ios15 [need("x", 'T', FLOAT)];
+    /// x·Φ(x), or one of its approximations: `EXACT`, `TANH_APPROXIMATION`,
+    /// `SIGMOID_APPROXIMATION`.
+    Gelu "gelu" Ios15 [need("x", 'T', FLOAT), option("mode", 'S', STRING, D::Str("EXACT"))];
+    /// min(max(x, alpha), beta).
+    Clip "clip" Ios15 [need("x", 'T', FLOAT), fixed("alpha", 'T', FLOAT), fixed("beta", 'T', FLOAT)];
+
+    /// eˣ / Σeˣ along `axis`.
+    Softmax "softmax" Ios15 [need("x", 'T', FLOAT), option("axis", 'I', INDEX, D::Int(-1))];
+    /// Σx over `axes` (all when absent).
+    ReduceSum "reduce_sum" Ios15 [need("x", 'T', NUMBER), option("axes", 'I', INDEX, D::None), option("keep_dims", 'B', BOOL, D::Bool(false))];
+    /// Mean of x over `axes`.
+    ReduceMean "reduce_mean" Ios15 [need("x", 'T', NUMBER), option("axes", 'I', INDEX, D::None), option("keep_dims", 'B', BOOL, D::Bool(false))];
+    /// Largest x over `axes`.
+    ReduceMax "reduce_max" Ios15 [need("x", 'T', NUMBER), option("axes", 'I', INDEX, D::None), option("keep_dims", 'B', BOOL, D::Bool(false))];
+    /// Smallest x over `axes`.
+    ReduceMin "reduce_min" Ios15 [need("x", 'T', NUMBER), option("axes", 'I', INDEX, D::None), option("keep_dims", 'B', BOOL, D::Bool(false))];
+    /// ln Σeˣ over `axes`.
+    ReduceLogSumExp "reduce_log_sum_exp" Ios15 [need("x", 'T', FLOAT), option("axes", 'I', INDEX, D::None), option("keep_dims", 'B', BOOL, D::Bool(false))];
+    /// Running sum along `axis`.
+    Cumsum "cumsum" Ios15 [need("x", 'T', NUMBER), option("axis", 'I', INDEX, D::Int(0)), option("exclusive", 'B', BOOL, D::Bool(false)), option("reverse", 'B', BOOL, D::Bool(false))];
+    /// (x − mean)/√(variance + ε) over `axes`, times gamma, plus beta (shapes `x.shape[axes]`).
+    LayerNorm "layer_norm" Ios15 [need("x", 'T', FLOAT), option("axes", 'I', INDEX, D::None), option("gamma", 'U', FLOAT, D::None), option("beta", 'U', FLOAT, D::None), option("epsilon", 'V', FLOAT, D::Float(1e-5))];
+
+    /// x·weightᵀ + bias; weight is `[out, in]`.
+    Linear "linear" Ios15 [need("x", 'T', NUMBER), need("weight", 'U', NUMBER), may("bias", 'U', NUMBER)];
+    /// Product of the last two axes, the others broadcast.
+    Matmul "matmul" Ios15 [need("x", 'T', NUMBER), need("y", 'U', NUMBER), option("transpose_x", 'B', BOOL, D::Bool(false)), option("transpose_y", 'B', BOOL, D::Bool(false))];
+    /// Convolution; x `[N, Cin, …]`, weight `[Cout, Cin/groups, …]`.
+    Conv "conv" Ios15 [need("x", 'T', FLOAT), need("weight", 'U', FLOAT), may("bias", 'U', FLOAT), option("strides", 'I', INDEX, D::None), option("pad_type", 'S', STRING, D::Str("valid")), option("pad", 'I', INDEX, D::None), option("dilations", 'I', INDEX, D::None), option("groups", 'I', INDEX, D::Int(1))];
+    /// Transposed convolution; x `[N, Cin, …]`, weight `[Cin, Cout/groups, …]`.
+    ConvTranspose "conv_transpose" Ios15 [need("x", 'T', FLOAT), need("weight", 'U', FLOAT), may("bias", 'U', FLOAT), option("pad", 'I', INDEX, D::None), option("output_shape", 'I', INDEX, D::None), option("pad_type", 'S', STRING, D::Str("valid")), option("strides", 'I', INDEX, D::None), option("dilations", 'I', INDEX, D::None), option("groups", 'I', INDEX, D::Int(1))];
+    /// softmax(query·keyᵀ/√E + mask)·value; a bool mask keeps where true.
+    ScaledDotProductAttention "scaled_dot_product_attention" Ios18 [need("query", 'T', FLOAT), need("key", 'T', FLOAT), need("value", 'T', FLOAT), may("attn_mask", 'M', MASK)];
+
+    /// x under another shape; −1 infers, 0 copies the dimension.
+    Reshape "reshape" Ios15 [need("x", 'T', ANY), need("shape", 'I', INDEX)];
+    /// Axes permuted: output axis i is input axis `perm[i]`.
+    Transpose "transpose" Ios15 [need("x", 'T', ANY), fixed("perm", 'I', INDEX)];
+    /// Axes of size 1 inserted at `axes` of the output.
+    ExpandDims "expand_dims" Ios15 [need("x", 'T', ANY), fixed("axes", 'I', INDEX)];
+    /// Axes of size 1 dropped; all of them when `axes` is absent.
+    Squeeze "squeeze" Ios15 [need("x", 'T', ANY), option("axes", 'I', INDEX, D::None)];
+    /// Slice with begin, end and stride per axis; masks ignore entries or drop axes.
+    SliceByIndex "slice_by_index" Ios15 [need("x", 'T', ANY), need("begin", 'I', INDEX), need("end", 'I', INDEX), may("stride", 'I', INDEX), option("begin_mask", 'B', BOOL, D::None), option("end_mask", 'B', BOOL, D::None), option("squeeze_mask", 'B', BOOL, D::None)];
+    /// Slice with begin and size per axis; size −1 goes to the end.
+    SliceBySize "slice_by_size" Ios15 [need("x", 'T', ANY), need("begin", 'I', INDEX), need("size", 'I', INDEX)];
+    /// x with the slice that `slice_by_index` would read replaced by `update`.
+    SliceUpdate "slice_update" Ios18 [need("x", 'T', ANY), need("update", 'T', ANY), need("begin", 'I', INDEX), need("end", 'I', INDEX), may("stride", 'I', INDEX), option("begin_mask", 'B', BOOL, D::None), option("end_mask", 'B', BOOL, D::None), option("squeeze_mask", 'B', BOOL, D::None)];
+    /// `values` joined along `axis`.
+    Concat "concat" Ios15 [tuple("values"), fixed("axis", 'I', INDEX), option("interleave", 'B', BOOL, D::Bool(false))];
+    /// x cut along `axis` into `num_splits` equal parts or parts of `split_sizes`.
+    Split "split" Ios15 [need("x", 'T', ANY), option("num_splits", 'I', INDEX, D::None), option("split_sizes", 'I', INDEX, D::None), fixed("axis", 'I', INDEX)];
+    /// x repeated `reps[i]` times along axis i.
+    Tile "tile" Ios15 [need("x", 'T', ANY), need("reps", 'I', INDEX)];
+    /// x extended at both ends of the last `len(pad)/2` axes; modes constant, reflect, replicate.
+    Pad "pad" Ios15 [need("x", 'T', ANY), need("pad", 'I', INDEX), option("mode", 'S', STRING, D::Str("constant")), option("constant_val", 'T', ANY, D::Float(0.0))];
+    /// x with `axes` in opposite order; all of them when absent.
+    Reverse "reverse" Ios15 [need("x", 'T', ANY), option("axes", 'I', INDEX, D::None)];
+
+    /// Slices of x along `axis` at `indices`.
+    Gather "gather" Ios15 [need("x", 'T', ANY), need("indices", 'J', INDEX), option("axis", 'I', INDEX, D::Int(0)), option("batch_dims", 'I', INDEX, D::Int(0)), option("validate_indices", 'B', BOOL, D::Bool(false))];
+    /// Elements of x along `axis` at `indices`, which has x's shape but for that axis.
+    GatherAlongAxis "gather_along_axis" Ios15 [need("x", 'T', ANY), need("indices", 'J', INDEX), option("axis", 'I', INDEX, D::Int(0)), option("validate_indices", 'B', BOOL, D::Bool(false))];
+    /// data with `updates` combined into the slices along `axis` at `indices`.
+    Scatter "scatter" Ios15 [need("data", 'T', NUMBER), need("indices", 'J', INDEX), need("updates", 'T', NUMBER), option("axis", 'I', INDEX, D::Int(0)), option("mode", 'S', STRING, D::Str("add")), option("validate_indices", 'B', BOOL, D::Bool(false))];
+    /// data with `updates` combined into the elements along `axis` at `indices`.
+    ScatterAlongAxis "scatter_along_axis" Ios15 [need("data", 'T', NUMBER), need("indices", 'J', INDEX), need("updates", 'T', NUMBER), option("axis", 'I', INDEX, D::Int(0)), option("mode", 'S', STRING, D::Str("add")), option("validate_indices", 'B', BOOL, D::Bool(false))];
+
+    /// scale·(quantized_data − zero_point): a weight stored in 8 bits.
+    ConstexprAffineDequantize "constexpr_affine_dequantize" Ios16 [fixed("quantized_data", 'Q', BYTE), fixed("zero_point", 'Z', &[Int8, Uint8, Fp32]), fixed("scale", 'T', FLOAT), fixed("axis", 'I', INDEX)];
+    /// clip(round(input/scale) + zero_point) to 8 bits.
+    Quantize "quantize" Ios17 [need("input", 'T', FLOAT), option("zero_point", 'Q', BYTE, D::None), fixed("scale", 'T', FLOAT), option("axis", 'I', INDEX, D::None), fixed("output_dtype", 'S', STRING)];
+    /// (input − zero_point)·scale.
+    Dequantize "dequantize" Ios17 [need("input", 'Q', BYTE), option("zero_point", 'Q', BYTE, D::None), fixed("scale", 'T', FLOAT), option("axis", 'I', INDEX, D::None)];
+
+    /// The state's present value.
+    ReadState "read_state" Ios18 [state("input")];
+    /// Replaces the state's value; defines nothing.
+    WriteState "write_state" Ios18 [state("input"), need("data", 'T', ANY)];
+}
+
+impl Op {
+    /// The op's row.
+    pub fn spec(self) -> &'static OpSpec {
+        &OPS[self as usize]
+    }
+
+    /// The op's name in programs.
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    /// The op with this name.
+    pub fn from_name(name: &str) -> Option<Op> {
+        OPS.iter().find(|spec| spec.name == name).map(|spec| spec.op)
+    }
+}
+
+impl OpSpec {
+    /// The parameter with this name.
+    pub fn param(&self, name: &str) -> Option<&'static ParamSpec> {
+        self.params.iter().find(|p| p.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_op_finds_its_own_row_and_name() {
+        for spec in OPS {
+            assert_eq!(spec.op.spec().name, spec.name);
+            assert_eq!(Op::from_name(spec.name), Some(spec.op));
+        }
+    }
+}

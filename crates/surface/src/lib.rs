@@ -1,0 +1,184 @@
+//! Memory that every device sees without a copy: one [`Surface`] holds one tensor's bytes.
+//!
+//! On Linux a surface is a sealed-size `memfd`, so that another process or a graphics driver can
+//! map the same pages; on other systems it is an anonymous shared mapping. Access is by guards:
+//! any number of readers or one writer, and a surface that is in use otherwise is an error, never
+//! a wait, because a wait inside an evaluation would be a bug in the caller's ordering.
+//!
+//! This crate knows nothing of programs.
+
+mod element;
+mod memory;
+
+pub use element::Element;
+
+use memory::Memory;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// Shared memory of a fixed size, page aligned and zero at first. Clones are the same memory.
+#[derive(Clone, Debug)]
+pub struct Surface(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    memory: Memory,
+    /// Number of readers, or [`WRITER`].
+    users: AtomicI32,
+}
+
+const WRITER: i32 = -1;
+
+/// Why a surface cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused the memory.
+    #[error("cannot allocate a surface of {bytes} bytes: {source}")]
+    Allocate {
+        /// Size asked for.
+        bytes: usize,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// It is being written, or being read when it was to be written.
+    #[error("the surface is in use")]
+    Busy,
+}
+
+impl Surface {
+    /// A surface of `bytes` bytes, all zero.
+    pub fn new(bytes: usize) -> Result<Surface, Error> {
+        let memory = Memory::new(bytes).map_err(|source| Error::Allocate { bytes, source })?;
+        Ok(Surface(Arc::new(Inner { memory, users: AtomicI32::new(0) })))
+    }
+
+    /// A surface that holds a copy of `elements`.
+    pub fn from_slice<T: Element>(elements: &[T]) -> Result<Surface, Error> {
+        let surface = Surface::new(size_of_val(elements))?;
+        surface.write()?.as_mut::<T>().copy_from_slice(elements);
+        Ok(surface)
+    }
+
+    /// Size in bytes.
+    pub fn len(&self) -> usize {
+        self.0.memory.len()
+    }
+
+    /// Whether the size is 0.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether both are the same memory.
+    pub fn same(&self, other: &Surface) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Begins reading. Allocates nothing.
+    pub fn read(&self) -> Result<Reading, Error> {
+        let shared = |users| if users >= 0 { Some(users + 1) } else { None };
+        match self.0.users.fetch_update(Ordering::Acquire, Ordering::Relaxed, shared) {
+            Ok(_) => Ok(Reading(self.0.clone())),
+            Err(_) => Err(Error::Busy),
+        }
+    }
+
+    /// Begins writing. Allocates nothing.
+    pub fn write(&self) -> Result<Writing, Error> {
+        match self.0.users.compare_exchange(0, WRITER, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Ok(Writing(self.0.clone())),
+            Err(_) => Err(Error::Busy),
+        }
+    }
+}
+
+/// Read access to a surface's bytes; others may read too.
+#[derive(Debug)]
+pub struct Reading(Arc<Inner>);
+
+/// Sole access to a surface's bytes.
+#[derive(Debug)]
+pub struct Writing(Arc<Inner>);
+
+impl Reading {
+    /// The contents as elements; trailing bytes that do not fill one are left out.
+    pub fn as_slice<T: Element>(&self) -> &[T] {
+        element::cast(self)
+    }
+}
+
+impl Writing {
+    /// The contents as elements; trailing bytes that do not fill one are left out.
+    pub fn as_mut<T: Element>(&mut self) -> &mut [T] {
+        element::cast_mut(self)
+    }
+
+    /// The contents as elements, to read.
+    pub fn as_slice<T: Element>(&self) -> &[T] {
+        element::cast(self)
+    }
+}
+
+impl Deref for Reading {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: this guard counts as a reader, so no `Writing` of this surface exists.
+        unsafe { std::slice::from_raw_parts(self.0.memory.address(), self.0.memory.len()) }
+    }
+}
+
+impl Deref for Writing {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: this guard is the only one of this surface.
+        unsafe { std::slice::from_raw_parts(self.0.memory.address(), self.0.memory.len()) }
+    }
+}
+
+impl DerefMut for Writing {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: this guard is the only one of this surface, and it is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.0.memory.address(), self.0.memory.len()) }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.users.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.users.store(0, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_excludes_everyone_and_readers_share() {
+        let s = Surface::from_slice(&[1.0f32, 2.0]).unwrap();
+        let (a, b) = (s.read().unwrap(), s.read().unwrap());
+        assert!(matches!(s.write(), Err(Error::Busy)));
+        assert_eq!(a.as_slice::<f32>(), b.as_slice::<f32>());
+        drop((a, b));
+        let mut w = s.clone().write().unwrap();
+        assert!(matches!(s.read(), Err(Error::Busy)));
+        w.as_mut::<f32>()[1] = 5.0;
+        drop(w);
+        assert_eq!(s.read().unwrap().as_slice::<f32>(), [1.0, 5.0]);
+    }
+
+    #[test]
+    fn a_surface_may_be_empty() {
+        let s = Surface::new(0).unwrap();
+        assert!(s.is_empty());
+        assert_eq!(s.read().unwrap().len(), 0);
+    }
+}
