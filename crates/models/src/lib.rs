@@ -1,1 +1,25 @@
-//! placeholder
+//! Language models as MIL programs.
+//!
+//! A model is a [`Config`]: sizes, and the few choices in which the Llama family differs (how
+//! positions rotate, whether queries and keys are normalized, whether the classifier is the
+//! embedding). Adding a model is adding a configuration. [`parameters()`] lists what the model
+//! learns; [`embed`], [`layer`], [`head`], [`logits`] and [`cached_layer`] build the functions that
+//! compute it, one layer at a time, for one shape; [`rope_tables`] gives the rotations they read.
+//!
+//! This crate knows no device and holds no values: it writes programs and says what they need.
+#![forbid(unsafe_code)]
+
+mod config;
+mod error;
+mod hugging_face;
+mod llama;
+mod parameters;
+mod presets;
+mod rope;
+
+pub use config::{Config, RopeStyle};
+pub use error::Error;
+pub use llama::{CacheShape, Shape, cached_layer, embed, head, layer, logits};
+pub use parameters::{Init, Parameter, Role, parameters};
+pub use presets::PRESETS;
+pub use rope::{RopeTables, rope_tables};

@@ -1,0 +1,174 @@
+//! What tells one model of the Llama family from another.
+
+use crate::{Error, PRESETS};
+use serde::{Deserialize, Serialize};
+
+/// The shape of a model and the choices it was designed with.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Width of the residual stream.
+    pub dim: usize,
+    /// Number of layers.
+    pub layers: usize,
+    /// Query heads of a layer.
+    pub heads: usize,
+    /// Key and value heads of a layer; each serves `heads / kv_heads` query heads.
+    pub kv_heads: usize,
+    /// Width of a head; `heads · head_dim` need not be `dim`.
+    pub head_dim: usize,
+    /// Width of the feed-forward part.
+    pub hidden: usize,
+    /// Number of tokens in the vocabulary.
+    pub vocab: usize,
+    /// Longest sequence the model is meant for.
+    pub max_seq: usize,
+    /// Base of the rotation frequencies.
+    pub rope_theta: f64,
+    /// Which elements of a head rotate together.
+    pub rope: RopeStyle,
+    /// Added to the mean square before its root.
+    pub norm_eps: f64,
+    /// Whether the classifier is the embedding.
+    pub tied: bool,
+    /// Whether every query and key head is normalized before it is rotated.
+    pub qk_norm: bool,
+}
+
+/// Which two elements of a head form the pair that a position rotates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RopeStyle {
+    /// Elements 2i and 2i + 1, as llama2.c has them.
+    Interleaved,
+    /// Elements i and i + E/2, as Hugging Face checkpoints have them.
+    Halves,
+}
+
+/// Sizes are written into programs as `int32`.
+const LARGEST: usize = i32::MAX as usize;
+/// Far more layers than any model has; keeps a corrupt file from listing parameters forever.
+const MOST_LAYERS: usize = 1 << 16;
+
+impl Config {
+    /// The preset with this name; see [`PRESETS`].
+    pub fn preset(name: &str) -> Result<Config, Error> {
+        let found = PRESETS.iter().find(|(known, _)| *known == name);
+        found.map(|(_, config)| *config).ok_or_else(|| {
+            let known: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
+            Error::Preset { name: name.to_owned(), known: known.join(", ") }
+        })
+    }
+
+    /// Query heads that share a key and value head.
+    pub fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// Checks that the sizes fit each other, that the parameters can be counted, and that the
+    /// numbers make sense. Every builder calls it.
+    pub fn validate(&self) -> Result<(), Error> {
+        let sizes = [
+            ("dim", self.dim),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("kv_heads", self.kv_heads),
+            ("head_dim", self.head_dim),
+            ("hidden", self.hidden),
+            ("vocab", self.vocab),
+            ("max_seq", self.max_seq),
+        ];
+        for (field, size) in sizes {
+            let most = if field == "layers" { MOST_LAYERS } else { LARGEST };
+            if size == 0 || size > most {
+                return Err(Error::config(field, size, format!("it must be from 1 to {most}")));
+            }
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            let expected = format!("it must divide `heads`, which is {}", self.heads);
+            return Err(Error::config("kv_heads", self.kv_heads, expected));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            let expected = "it must be even, because elements rotate in pairs";
+            return Err(Error::config("head_dim", self.head_dim, expected));
+        }
+        for (field, number) in [("rope_theta", self.rope_theta), ("norm_eps", self.norm_eps)] {
+            if !(number.is_finite() && number > 0.0) {
+                return Err(Error::config(field, number, "it must be positive and finite"));
+            }
+        }
+        if self.heads.checked_mul(self.head_dim).is_none_or(|width| width > LARGEST) {
+            let expected = format!("with `head_dim` {} it must stay below 2^31", self.head_dim);
+            return Err(Error::config("heads", self.heads, expected));
+        }
+        match self.count_parameters() {
+            Some(_) => Ok(()),
+            None => Err(Error::config("layers", self.layers, "the parameters cannot be counted")),
+        }
+    }
+
+    /// The number of learned values, or `None` if that overflows.
+    fn count_parameters(&self) -> Option<usize> {
+        let attention = self.dim.checked_mul(self.head_dim)?.checked_mul(2)?;
+        let attention = attention.checked_mul(self.heads.checked_add(self.kv_heads)?)?;
+        let feed_forward = self.dim.checked_mul(self.hidden)?.checked_mul(3)?;
+        let norms = 2 * self.dim + if self.qk_norm { 2 * self.head_dim } else { 0 };
+        let layer = attention.checked_add(feed_forward)?.checked_add(norms)?;
+        let embeddings = self.vocab.checked_mul(self.dim)?;
+        let embeddings = embeddings.checked_mul(if self.tied { 1 } else { 2 })?;
+        layer.checked_mul(self.layers)?.checked_add(embeddings)?.checked_add(self.dim)
+    }
+
+    /// The number of learned values.
+    ///
+    /// # Errors
+    /// Those of [`Config::validate`].
+    pub fn parameter_count(&self) -> Result<usize, Error> {
+        self.validate()?;
+        Ok(self.count_parameters().expect("validate has counted them"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(change: impl Fn(&mut Config)) -> String {
+        let mut config = Config::preset("tiny").expect("the preset is there");
+        config.validate().expect("the preset is valid");
+        change(&mut config);
+        config.validate().expect_err("the change is refused").to_string()
+    }
+
+    #[test]
+    fn a_bad_configuration_is_refused_with_its_field_and_reason() {
+        assert_eq!(refusal(|c| c.dim = 0), "`dim` is 0; it must be from 1 to 2147483647");
+        assert_eq!(
+            refusal(|c| c.kv_heads = 4),
+            "`kv_heads` is 4; it must divide `heads`, which is 6"
+        );
+        assert_eq!(
+            refusal(|c| c.head_dim = 33),
+            "`head_dim` is 33; it must be even, because elements rotate in pairs"
+        );
+        assert_eq!(
+            refusal(|c| c.norm_eps = f64::NAN),
+            "`norm_eps` is NaN; it must be positive and finite"
+        );
+        assert!(refusal(|c| c.layers = usize::MAX).starts_with("`layers` is"));
+        let huge = i32::MAX as usize;
+        assert!(refusal(|c| (c.heads, c.kv_heads) = (huge, huge)).starts_with("`heads` is"));
+        let wide = |c: &mut Config| (c.dim, c.hidden, c.vocab, c.layers) = (huge, huge, huge, 1024);
+        assert_eq!(refusal(wide), "`layers` is 1024; the parameters cannot be counted");
+    }
+
+    #[test]
+    fn an_unknown_preset_is_refused_with_the_names_there_are() {
+        let error = Config::preset("gpt").expect_err("there is no such preset").to_string();
+        assert_eq!(
+            error,
+            "no preset is called `gpt`; there are tiny, stories15m, stories42m, stories110m, \
+             qwen3-0.6b"
+        );
+    }
+}

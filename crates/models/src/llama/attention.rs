@@ -1,0 +1,151 @@
+//! Causal attention in which G query heads share each key and value head.
+//!
+//! B batch, S sequence, D dim, H heads, K kv heads, G = H/K, E head dim, N keys attended to.
+//! Query head h reads key and value head h/G: heads are kept as `[K, G]`, and the products
+//! broadcast keys and values over G, which are never repeated in memory.
+
+use super::parts::{project, residual, rms_norm};
+use super::rotary::Rotary;
+use super::{Shape, float_input};
+use crate::Config;
+use crate::parameters::layer_ports;
+use mil::{DataType, FunctionBuilder, OpError, Tensor, ValueId};
+use std::collections::BTreeMap;
+
+/// The inputs of a layer that are its parameters, by port.
+pub(super) struct LayerParameters(BTreeMap<&'static str, ValueId>);
+
+impl LayerParameters {
+    /// Declares them, in the order of the inventory.
+    pub fn inputs(b: &mut FunctionBuilder, config: &Config) -> LayerParameters {
+        let ports = layer_ports(config);
+        LayerParameters(ports.iter().map(|p| (p.port, float_input(b, p.port, &p.dims))).collect())
+    }
+
+    /// The parameter with this name.
+    pub fn get(&self, port: &'static str) -> ValueId {
+        self.0[port]
+    }
+
+    fn optional(&self, port: &'static str) -> Option<ValueId> {
+        self.0.get(port).copied()
+    }
+}
+
+/// What a position asks, and what it offers to later ones.
+pub(super) struct Heads {
+    /// `[B, K, G, S, E]` in the compute type.
+    pub q: ValueId,
+    /// `[B, K, 1, S, E]` in fp32, normalized and turned.
+    pub k: ValueId,
+    /// `[B, K, 1, S, E]` in the compute type.
+    pub v: ValueId,
+}
+
+/// Queries, keys and values of x: `[B, S, D]` fp32.
+pub(super) fn heads(
+    b: &mut FunctionBuilder,
+    config: &Config,
+    shape: Shape,
+    compute: DataType,
+    x: ValueId,
+    rotary: &Rotary,
+    weights: &LayerParameters,
+) -> Result<Heads, OpError> {
+    let x = rms_norm(b, x, weights.get("attn_norm"), config.norm_eps)?;
+    let x = b.cast(x, compute)?;
+
+    let q = project(b, x, weights.get("wq"), compute)?; // [B, S, H·E]
+    let q = normalize_and_turn(b, config, shape, q, weights.optional("q_norm"), rotary)?;
+    let q = b.cast(q, compute)?;
+    let q = by_head(b, config, shape, q, config.group())?;
+
+    let k = project(b, x, weights.get("wk"), compute)?; // [B, S, K·E]
+    let k = normalize_and_turn(b, config, shape, k, weights.optional("k_norm"), rotary)?;
+    let k = by_head(b, config, shape, k, 1)?;
+
+    let v = project(b, x, weights.get("wv"), compute)?; // [B, S, K·E]
+    let v = by_head(b, config, shape, v, 1)?;
+    Ok(Heads { q, k, v })
+}
+
+/// x in fp32 as `[B, S, heads, E]`, every head normalized if the model does that, then turned;
+/// x: `[B, S, heads·E]`.
+fn normalize_and_turn(
+    b: &mut FunctionBuilder,
+    config: &Config,
+    shape: Shape,
+    x: ValueId,
+    norm: Option<ValueId>,
+    rotary: &Rotary,
+) -> Result<ValueId, OpError> {
+    let width = config.head_dim;
+    let count = b.dims(x)[2] / width;
+    let x = b.cast(x, DataType::Fp32)?;
+    let mut x = b.reshape(x, &[shape.batch, shape.seq, count, width])?;
+    if let Some(norm) = norm {
+        x = rms_norm(b, x, norm, config.norm_eps)?;
+    }
+    rotary.turn(b, x)
+}
+
+/// x: `[B, S, …]` of K·group·E elements per position, as `[B, K, group, S, E]`.
+fn by_head(
+    b: &mut FunctionBuilder,
+    config: &Config,
+    shape: Shape,
+    x: ValueId,
+    group: usize,
+) -> Result<ValueId, OpError> {
+    let dims = [shape.batch, shape.seq, config.kv_heads, group, config.head_dim];
+    let x = b.reshape(x, &dims)?;
+    b.transpose(x, &[0, 2, 3, 1, 4])
+}
+
+/// q·kᵀ/√E in fp32: `[B, K, G, S, N]`; q: `[B, K, G, S, E]`, k: `[B, K, 1, N, E]`, both in the
+/// compute type.
+pub(super) fn scores(
+    b: &mut FunctionBuilder,
+    config: &Config,
+    q: ValueId,
+    k: ValueId,
+) -> Result<ValueId, OpError> {
+    let scores = b.matmul(q, k, (false, true))?;
+    let scores = b.cast(scores, DataType::Fp32)?;
+    b.scale(scores, 1.0 / (config.head_dim as f64).sqrt())
+}
+
+/// The scores of S positions against themselves, each seeing itself and those before; scores:
+/// `[B, K, G, S, S]` fp32.
+pub(super) fn hide_the_future(
+    b: &mut FunctionBuilder,
+    scores: ValueId,
+    seq: usize,
+) -> Result<ValueId, OpError> {
+    // Large enough that the exponential is 0, and finite, so that no difference of two is NaN.
+    const HIDDEN: f32 = -1e9;
+    let hidden = |i: usize| if i % seq > i / seq { HIDDEN } else { 0.0 };
+    let bytes: Vec<u8> = (0..seq * seq).flat_map(|i| hidden(i).to_le_bytes()).collect();
+    let mask =
+        Tensor::from_bytes(DataType::Fp32, &[seq, seq], bytes).expect("seq · seq elements of fp32");
+    let mask = b.constant("causal_mask", mask);
+    b.add(scores, mask)
+}
+
+/// x plus what the heads gathered, through `wo`; x: `[B, S, D]` fp32, gathered:
+/// `[B, K, G, S, E]` in the compute type.
+pub(super) fn project_heads(
+    b: &mut FunctionBuilder,
+    config: &Config,
+    shape: Shape,
+    x: ValueId,
+    gathered: ValueId,
+    wo: ValueId,
+) -> Result<ValueId, OpError> {
+    let compute = b.dtype(gathered);
+    let gathered = b.transpose(gathered, &[0, 3, 1, 2, 4])?; // [B, S, K, G, E]
+    let width = config.heads * config.head_dim;
+    let gathered = b.reshape(gathered, &[shape.batch, shape.seq, width])?;
+    let out = project(b, gathered, wo, compute)?;
+    residual(b, x, out)
+}

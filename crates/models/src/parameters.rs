@@ -1,0 +1,154 @@
+//! What a model learns.
+//!
+//! D dim, H heads, K kv heads, E head dim, F hidden, V vocabulary.
+
+use crate::{Config, Error};
+
+/// One learned tensor, always fp32 where it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// Its name in Hugging Face checkpoints, such as `model.layers.0.self_attn.q_proj.weight`.
+    pub name: String,
+    /// Its dimensions.
+    pub dims: Vec<usize>,
+    /// Which input of which function it is.
+    pub role: Role,
+    /// Whether weight decay applies: to matrices only.
+    pub decay: bool,
+    /// How training from scratch begins.
+    pub init: Init,
+}
+
+/// Where a parameter is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Input `embedding` of `embed`; of a tied model also input `classifier` of `head` and
+    /// `logits`, so that its gradient is the sum of both.
+    Embedding,
+    /// An input of a layer's function.
+    Layer {
+        /// Which layer, from 0.
+        index: usize,
+        /// The input's name, such as `wq`.
+        port: &'static str,
+    },
+    /// Input `final_norm` of `head` and `logits`.
+    FinalNorm,
+    /// Input `classifier` of `head` and `logits`, of a model that is not tied.
+    Classifier,
+}
+
+/// How a parameter begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Every element 1.
+    Ones,
+    /// Independent normal elements of mean 0.
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
+}
+
+/// Standard deviation of embeddings and matrices.
+const STD: f64 = 0.02;
+
+/// The parameters of a model, in the order of the computation.
+pub fn parameters(config: &Config) -> Result<Vec<Parameter>, Error> {
+    config.validate()?;
+    let (d, v) = (config.dim, config.vocab);
+    let mut all = vec![];
+    let mut add = |name: String, dims: Vec<usize>, role: Role, std: f64| {
+        let matrix = dims.len() > 1;
+        let init = if matrix { Init::Normal { std } } else { Init::Ones };
+        all.push(Parameter { name, dims, role, decay: matrix, init });
+    };
+    add("model.embed_tokens.weight".into(), vec![v, d], Role::Embedding, STD);
+    // Every layer adds two products to the residual stream; this keeps its variance at the start
+    // independent of the depth.
+    let residual = STD / (2.0 * config.layers as f64).sqrt();
+    for index in 0..config.layers {
+        for Port { port, name, dims } in layer_ports(config) {
+            let std = if matches!(port, "wo" | "w_down") { residual } else { STD };
+            let name = format!("model.layers.{index}.{name}.weight");
+            add(name, dims, Role::Layer { index, port }, std);
+        }
+    }
+    add("model.norm.weight".into(), vec![d], Role::FinalNorm, STD);
+    if !config.tied {
+        add("lm_head.weight".into(), vec![v, d], Role::Classifier, STD);
+    }
+    Ok(all)
+}
+
+/// A parameter of every layer.
+pub(crate) struct Port {
+    /// The input's name in the layer's function.
+    pub port: &'static str,
+    /// The name in checkpoints, between `model.layers.N.` and `.weight`.
+    pub name: &'static str,
+    /// Dimensions.
+    pub dims: Vec<usize>,
+}
+
+/// The parameters of a layer, in the order of its function's inputs.
+pub(crate) fn layer_ports(config: &Config) -> Vec<Port> {
+    let Config { dim: d, heads: h, kv_heads: k, head_dim: e, hidden: f, .. } = *config;
+    let port = |port, name, dims: &[usize]| Port { port, name, dims: dims.to_vec() };
+    let mut ports = vec![
+        port("attn_norm", "input_layernorm", &[d]),
+        port("wq", "self_attn.q_proj", &[h * e, d]),
+        port("wk", "self_attn.k_proj", &[k * e, d]),
+        port("wv", "self_attn.v_proj", &[k * e, d]),
+        port("wo", "self_attn.o_proj", &[d, h * e]),
+    ];
+    if config.qk_norm {
+        ports.push(port("q_norm", "self_attn.q_norm", &[e]));
+        ports.push(port("k_norm", "self_attn.k_norm", &[e]));
+    }
+    ports.extend([
+        port("ffn_norm", "post_attention_layernorm", &[d]),
+        port("w_gate", "mlp.gate_proj", &[f, d]),
+        port("w_up", "mlp.up_proj", &[f, d]),
+        port("w_down", "mlp.down_proj", &[d, f]),
+    ]);
+    ports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(tied: bool, qk_norm: bool) -> Config {
+        let tiny = Config::preset("tiny").expect("the preset is there");
+        Config { layers: 2, tied, qk_norm, ..tiny }
+    }
+
+    #[test]
+    fn names_are_unique_and_follow_the_options() {
+        for (tied, qk_norm, count) in [(true, false, 20), (false, false, 21), (true, true, 24)] {
+            let all = parameters(&config(tied, qk_norm)).expect("the configuration is valid");
+            assert_eq!(all.len(), count);
+            let mut names: Vec<&str> = all.iter().map(|p| p.name.as_str()).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count);
+            assert_eq!(names.contains(&"lm_head.weight"), !tied);
+            assert_eq!(names.contains(&"model.layers.1.self_attn.k_norm.weight"), qk_norm);
+        }
+    }
+
+    #[test]
+    fn matrices_decay_and_residual_projections_start_smaller() {
+        for p in parameters(&config(false, true)).expect("the configuration is valid") {
+            assert_eq!(p.decay, p.dims.len() == 2, "{}", p.name);
+            let expected = match p.role {
+                _ if p.dims.len() == 1 => Init::Ones,
+                // Two layers: 1/√(2·2) = 1/2.
+                Role::Layer { port: "wo" | "w_down", .. } => Init::Normal { std: 0.01 },
+                _ => Init::Normal { std: 0.02 },
+            };
+            assert_eq!(p.init, expected, "{}", p.name);
+        }
+    }
+}
