@@ -1,1 +1,6 @@
-//! placeholder
+//! The CPU device.
+
+pub mod format;
+pub mod gemm;
+pub mod isa;
+pub mod team;

@@ -1,0 +1,155 @@
+//! What a product computes.
+
+use crate::format::Format;
+
+/// One product, or a batch of them: `C (+)= round(A · B + bias)` for every index of the batch.
+///
+/// Strides are in elements of the operand's own format and may be 0 for A and B, which repeats
+/// them. No two elements of C, over the whole batch, may be the same memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Rows of A and C.
+    pub m: usize,
+    /// Columns of B and C.
+    pub n: usize,
+    /// Columns of A and rows of B; with 0 the product is zero.
+    pub k: usize,
+    /// Axes over which whole products are repeated, outermost first; none for a single product.
+    pub batch: Vec<BatchAxis>,
+    /// The left operand, `[m, k]`.
+    pub a: Operand,
+    /// The right operand, `[k, n]`.
+    pub b: Right,
+    /// The result, `[m, n]`.
+    pub c: Output,
+    /// The format of a vector of `n` contiguous numbers that is added to every row.
+    pub bias: Option<Format>,
+}
+
+/// One axis of a batch: its length, and how far apart the operands of neighbors lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchAxis {
+    /// Length.
+    pub count: usize,
+    /// Stride of A.
+    pub a: usize,
+    /// Stride of B.
+    pub b: usize,
+    /// Stride of C.
+    pub c: usize,
+}
+
+/// A matrix that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operand {
+    /// Memory format: F32, Bf16 or F16.
+    pub format: Format,
+    /// Distance between rows.
+    pub row_stride: usize,
+    /// Distance between columns.
+    pub col_stride: usize,
+    /// Rounds every element to this format when it is read: a cast that needs no pass of its own.
+    pub round: Option<Format>,
+}
+
+/// How the right operand comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// As a matrix in memory.
+    Strided(Operand),
+    /// As a [`PackedB`](super::PackedB) with this storage; its batch strides must be 0.
+    Packed(Format),
+}
+
+/// The matrix that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Memory format: F32, Bf16 or F16.
+    pub format: Format,
+    /// Distance between rows.
+    pub row_stride: usize,
+    /// Distance between columns.
+    pub col_stride: usize,
+    /// Rounds the result to this format before it is stored, or added, in the memory format.
+    pub round: Option<Format>,
+    /// Adds to what is there instead of replacing it.
+    pub accumulate: bool,
+}
+
+/// Why a product cannot be planned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not a floating-point format.
+    #[error("the {what} of a product is {format:?}, expected F32, Bf16 or F16")]
+    Format {
+        /// Which operand.
+        what: &'static str,
+        /// Its format.
+        format: Format,
+    },
+    /// A packed operand is a single matrix.
+    #[error("a packed right operand cannot have a batch stride other than 0")]
+    PackedBatch,
+}
+
+impl Operand {
+    /// A matrix in `format` with rows of contiguous elements.
+    pub fn rows(format: Format, row_stride: usize) -> Operand {
+        Operand { format, row_stride, col_stride: 1, round: None }
+    }
+
+    /// A matrix in `format` with columns of contiguous elements: the transposed view of one with
+    /// contiguous rows.
+    pub fn columns(format: Format, col_stride: usize) -> Operand {
+        Operand { format, row_stride: 1, col_stride, round: None }
+    }
+}
+
+impl Output {
+    /// A matrix in `format` with rows of contiguous elements, replaced by the result.
+    pub fn rows(format: Format, row_stride: usize) -> Output {
+        Output { format, row_stride, col_stride: 1, round: None, accumulate: false }
+    }
+}
+
+impl Description {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let (b_format, b_round) = match self.b {
+            Right::Strided(operand) => (operand.format, operand.round),
+            Right::Packed(storage) => (storage, None),
+        };
+        if matches!(self.b, Right::Packed(_)) && self.batch.iter().any(|axis| axis.b != 0) {
+            return Err(Error::PackedBatch);
+        }
+        let formats = [
+            ("left operand", Some(self.a.format)),
+            ("rounding of the left operand", self.a.round),
+            ("right operand", Some(b_format)),
+            ("rounding of the right operand", b_round),
+            ("result", Some(self.c.format)),
+            ("rounding of the result", self.c.round),
+            ("bias", self.bias),
+        ];
+        for (what, format) in formats {
+            if let Some(format) = format.filter(|f| !f.is_float()) {
+                return Err(Error::Format { what, format });
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops axes of length 1 and makes rows of the axes that only continue the rows of A and C.
+    pub(super) fn simplified(&self) -> Description {
+        let mut d = self.clone();
+        d.batch.retain(|axis| axis.count != 1);
+        while let Some(&axis) = d.batch.last() {
+            let continues = axis.a == d.m * d.a.row_stride && axis.c == d.m * d.c.row_stride;
+            if axis.b != 0 || !continues || axis.count == 0 {
+                break;
+            }
+            d.m *= axis.count;
+            d.batch.pop();
+        }
+        d
+    }
+}

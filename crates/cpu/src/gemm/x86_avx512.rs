@@ -1,0 +1,369 @@
+//! Kernels for AVX-512 (F, BW, VL, DQ).
+
+use super::generic::{self, Convert};
+use super::kernel::{Finish, Kernel, Source, Strip, Tile};
+use crate::format::Format;
+use std::arch::x86_64::*;
+
+const MR: usize = 14;
+/// Vectors across a tile.
+const NV: usize = 2;
+const LANES: usize = 16;
+const NR: usize = NV * LANES;
+
+/// Only reached through [`super::kernel`], which checks the machine.
+pub(super) struct Avx512;
+pub(super) static KERNEL: Avx512 = Avx512;
+
+// SAFETY: `tile` stores `rows` rows under masks of `cols` lanes and reads `depth` steps of both
+// panels; the other methods keep to what their arguments describe.
+unsafe impl Kernel for Avx512 {
+    fn name(&self) -> &'static str {
+        "avx512-f32-14x32"
+    }
+
+    fn mr(&self) -> usize {
+        MR
+    }
+
+    fn nr(&self) -> usize {
+        NR
+    }
+
+    unsafe fn tile(&self, tile: &Tile) {
+        // SAFETY: the caller vouches for the tile and the instructions.
+        unsafe {
+            match tile.b_format {
+                Format::F32 => rows::<F32>(tile),
+                Format::Bf16 => rows::<BF16>(tile),
+                _ => rows::<F16>(tile),
+            }
+        }
+    }
+
+    unsafe fn pack(&self, source: &Source, width: usize, panel: *mut u8) {
+        // SAFETY: the caller vouches for source and panel.
+        unsafe { pack(source, width, panel.cast()) }
+    }
+
+    unsafe fn widen(&self, format: Format, from: *const u8, to: *mut f32, count: usize) {
+        // SAFETY: the caller vouches for both ranges.
+        unsafe { widen(format, from, to, count) }
+    }
+
+    unsafe fn narrow(&self, format: Format, from: *const f32, to: *mut u8, count: usize) {
+        // SAFETY: the caller vouches for both ranges.
+        unsafe { narrow(format, from, to, count) }
+    }
+
+    unsafe fn finish(&self, finish: &Finish) {
+        // SAFETY: the caller vouches for what `finish` describes.
+        unsafe { finish_tile(finish) }
+    }
+
+    unsafe fn strip(&self, strip: &Strip) {
+        // SAFETY: the caller vouches for what `strip` describes.
+        unsafe { columns(strip) }
+    }
+}
+
+const F32: u8 = 0;
+const BF16: u8 = 1;
+const F16: u8 = 2;
+
+/// Picks the code for the number of rows, so that a low tile costs no more than its rows.
+#[inline(always)]
+unsafe fn rows<const B: u8>(tile: &Tile) {
+    // SAFETY: passed on.
+    unsafe {
+        match tile.rows {
+            1 => multiply::<1, B>(tile),
+            2 => multiply::<2, B>(tile),
+            3 => multiply::<3, B>(tile),
+            4 => multiply::<4, B>(tile),
+            5 => multiply::<5, B>(tile),
+            6 => multiply::<6, B>(tile),
+            7 => multiply::<7, B>(tile),
+            8 => multiply::<8, B>(tile),
+            9 => multiply::<9, B>(tile),
+            10 => multiply::<10, B>(tile),
+            11 => multiply::<11, B>(tile),
+            12 => multiply::<12, B>(tile),
+            13 => multiply::<13, B>(tile),
+            _ => multiply::<14, B>(tile),
+        }
+    }
+}
+
+/// A tile of `M` rows; B's panel is in format `B`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn multiply<const M: usize, const B: u8>(tile: &Tile) {
+    let mut sums = [[_mm512_setzero_ps(); NV]; M];
+    let (mut a, mut b) = (tile.a.cast::<f32>(), tile.b);
+    let step = NR * if B == F32 { 4 } else { 2 };
+    for _ in 0..tile.depth {
+        // SAFETY: the panels hold `depth` steps of MR and NR lanes, and `M <= MR`.
+        unsafe {
+            let columns: [__m512; NV] = std::array::from_fn(|j| load::<B>(b.add(j * step / NV)));
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = _mm512_set1_ps(*a.add(i));
+                for (sum, &y) in sums.iter_mut().zip(&columns) {
+                    *sum = _mm512_fmadd_ps(x, y, *sum);
+                }
+            }
+            a = a.add(MR);
+            b = b.add(step);
+        }
+    }
+    let masks: [__mmask16; NV] = std::array::from_fn(|j| mask(tile.cols.saturating_sub(j * LANES)));
+    for (i, sums) in sums.iter().enumerate() {
+        for j in 0..NV {
+            // SAFETY: the masks leave `cols` elements of each row, and `M` is `rows`.
+            unsafe {
+                let c = tile.c.wrapping_add(i * tile.c_stride + j * LANES);
+                let old = if tile.accumulate {
+                    _mm512_maskz_loadu_ps(masks[j], c)
+                } else {
+                    _mm512_setzero_ps()
+                };
+                _mm512_mask_storeu_ps(c, masks[j], _mm512_add_ps(sums[j], old));
+            }
+        }
+    }
+}
+
+/// A vector of B's panel.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn load<const B: u8>(from: *const u8) -> __m512 {
+    // SAFETY: the caller vouches for a vector of the format.
+    unsafe {
+        match B {
+            F32 => _mm512_loadu_ps(from.cast()),
+            BF16 => widen_bf16(_mm256_loadu_si256(from.cast())),
+            _ => _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())),
+        }
+    }
+}
+
+/// The mask of the first `lanes` lanes, at most all.
+#[inline(always)]
+fn mask(lanes: usize) -> __mmask16 {
+    if lanes >= LANES { !0 } else { (1 << lanes) - 1 }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+fn widen_bf16(x: __m256i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x)))
+}
+
+/// The bits of the nearest bf16, in the low halves; NaN stays NaN.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+fn bf16_bits(x: __m512) -> __m512i {
+    let bits = _mm512_castps_si512(x);
+    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let up = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, up));
+    let quiet = _mm512_or_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(0x40));
+    _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x), quiet)
+}
+
+struct Simd;
+
+impl Convert for Simd {
+    #[inline(always)]
+    unsafe fn widen(format: Format, from: *const u8, to: *mut f32, count: usize) {
+        // SAFETY: passed on.
+        unsafe { widen(format, from, to, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn narrow(format: Format, from: *const f32, to: *mut u8, count: usize) {
+        // SAFETY: passed on.
+        unsafe { narrow(format, from, to, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn round(format: Format, data: *mut f32, count: usize) {
+        // SAFETY: passed on.
+        unsafe { round(format, data, count) }
+    }
+
+    #[inline(always)]
+    fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+}
+
+/// # Safety
+/// As for [`Kernel::widen`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn widen(format: Format, from: *const u8, to: *mut f32, count: usize) {
+    for i in (0..count).step_by(LANES) {
+        let mask = mask(count - i);
+        // SAFETY: the mask leaves the elements below `count`.
+        unsafe {
+            let x = load_masked(format, from, i, mask);
+            _mm512_mask_storeu_ps(to.add(i), mask, x);
+        }
+    }
+}
+
+/// Elements from `index` on, under a mask, as f32.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn load_masked(format: Format, from: *const u8, index: usize, mask: __mmask16) -> __m512 {
+    // SAFETY: the caller vouches for the elements under the mask.
+    unsafe {
+        match format {
+            Format::F32 => _mm512_maskz_loadu_ps(mask, from.cast::<f32>().wrapping_add(index)),
+            Format::Bf16 => {
+                widen_bf16(_mm256_maskz_loadu_epi16(mask, from.cast::<i16>().wrapping_add(index)))
+            }
+            _ => _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(
+                mask,
+                from.cast::<i16>().wrapping_add(index),
+            )),
+        }
+    }
+}
+
+/// # Safety
+/// As for [`Kernel::narrow`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn narrow(format: Format, from: *const f32, to: *mut u8, count: usize) {
+    for i in (0..count).step_by(LANES) {
+        let mask = mask(count - i);
+        // SAFETY: the mask leaves the elements below `count`.
+        unsafe {
+            let x = _mm512_maskz_loadu_ps(mask, from.add(i));
+            match format {
+                Format::F32 => _mm512_mask_storeu_ps(to.cast::<f32>().add(i), mask, x),
+                Format::Bf16 => {
+                    let bits = _mm512_cvtepi32_epi16(bf16_bits(x));
+                    _mm256_mask_storeu_epi16(to.cast::<i16>().add(i), mask, bits);
+                }
+                _ => {
+                    let bits = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x);
+                    _mm256_mask_storeu_epi16(to.cast::<i16>().add(i), mask, bits);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `data` holds `count` numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn round(format: Format, data: *mut f32, count: usize) {
+    if format == Format::F32 {
+        return;
+    }
+    for i in (0..count).step_by(LANES) {
+        let mask = mask(count - i);
+        // SAFETY: the mask leaves the elements below `count`.
+        unsafe {
+            let x = _mm512_maskz_loadu_ps(mask, data.add(i));
+            let rounded = match format {
+                Format::Bf16 => _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bf16_bits(x))),
+                _ => _mm512_cvtph_ps(_mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x)),
+            };
+            _mm512_mask_storeu_ps(data.add(i), mask, rounded);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn finish_tile(finish: &Finish) {
+    // SAFETY: passed on.
+    unsafe { generic::finish::<Simd>(finish) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn columns(strip: &Strip) {
+    // SAFETY: passed on.
+    unsafe { generic::strip::<Simd>(strip) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn pack(source: &Source, width: usize, panel: *mut f32) {
+    // SAFETY: passed on.
+    unsafe {
+        if source.lane_stride == 1 || source.depth_stride != 1 {
+            return generic::pack::<Simd>(source, width, panel);
+        }
+        match source.format {
+            Format::F32 => pack_transposed::<F32>(source, width, panel),
+            Format::Bf16 => pack_transposed::<BF16>(source, width, panel),
+            _ => pack_transposed::<F16>(source, width, panel),
+        }
+        if let Some(format) = source.round.filter(|&f| f != source.format) {
+            round(format, panel, source.depth * width);
+        }
+    }
+}
+
+/// Packs lanes that are contiguous along k, by transposing squares of 16 in registers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn pack_transposed<const B: u8>(source: &Source, width: usize, panel: *mut f32) {
+    let format = [Format::F32, Format::Bf16, Format::F16][B as usize];
+    for first in (0..source.depth).step_by(LANES) {
+        let steps = LANES.min(source.depth - first);
+        let step_mask = mask(steps);
+        for lane in (0..width).step_by(LANES) {
+            let lane_mask = mask(width - lane);
+            let mut square = [_mm512_setzero_ps(); LANES];
+            for (i, row) in square.iter_mut().enumerate() {
+                if lane + i < source.lanes {
+                    let index = (lane + i) * source.lane_stride + first;
+                    // SAFETY: a lane of the source, and steps below its depth.
+                    *row = unsafe { load_masked(format, source.base, index, step_mask) };
+                }
+            }
+            transpose(&mut square);
+            for (i, &row) in square.iter().enumerate() {
+                if i < steps {
+                    let to = panel.wrapping_add((first + i) * width + lane);
+                    // SAFETY: the mask leaves lanes below `width` of a step below `depth`.
+                    unsafe { _mm512_mask_storeu_ps(to, lane_mask, row) };
+                }
+            }
+        }
+    }
+}
+
+/// Transposes a square of numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+fn transpose(square: &mut [__m512; LANES]) {
+    let r = *square;
+    // Within each 128-bit quarter: first pairs of rows, then fours.
+    let mut fours = [_mm512_setzero_ps(); LANES];
+    for i in (0..LANES).step_by(4) {
+        let low = _mm512_castps_pd(_mm512_unpacklo_ps(r[i], r[i + 1]));
+        let high = _mm512_castps_pd(_mm512_unpackhi_ps(r[i], r[i + 1]));
+        let next_low = _mm512_castps_pd(_mm512_unpacklo_ps(r[i + 2], r[i + 3]));
+        let next_high = _mm512_castps_pd(_mm512_unpackhi_ps(r[i + 2], r[i + 3]));
+        fours[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, next_low));
+        fours[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, next_low));
+        fours[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, next_high));
+        fours[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, next_high));
+    }
+    // `fours[4g + c]` holds, in quarter q, column 4q + c of rows 4g to 4g + 3.
+    for c in 0..4 {
+        let even_low = _mm512_shuffle_f32x4::<0x88>(fours[c], fours[4 + c]);
+        let odd_low = _mm512_shuffle_f32x4::<0xdd>(fours[c], fours[4 + c]);
+        let even_high = _mm512_shuffle_f32x4::<0x88>(fours[8 + c], fours[12 + c]);
+        let odd_high = _mm512_shuffle_f32x4::<0xdd>(fours[8 + c], fours[12 + c]);
+        square[c] = _mm512_shuffle_f32x4::<0x88>(even_low, even_high);
+        square[8 + c] = _mm512_shuffle_f32x4::<0xdd>(even_low, even_high);
+        square[4 + c] = _mm512_shuffle_f32x4::<0x88>(odd_low, odd_high);
+        square[12 + c] = _mm512_shuffle_f32x4::<0xdd>(odd_low, odd_high);
+    }
+}
