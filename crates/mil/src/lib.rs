@@ -10,6 +10,7 @@
 
 mod build_ops;
 mod builder;
+mod diagnostic;
 mod dtype;
 mod fp8;
 mod infer;
@@ -17,15 +18,19 @@ mod literal;
 mod op;
 mod params;
 mod program;
+mod round;
+mod text;
 mod types;
 mod weights;
 
 pub use builder::FunctionBuilder;
+pub use diagnostic::{Diagnostic, Diagnostics};
 pub use dtype::DataType;
 pub use infer::infer;
 pub use literal::{BlobRef, Literal, Tensor, TensorError, element_count};
 pub use op::{DefaultValue, OPS, Op, OpSpec, ParamSpec, ParamType};
 pub use params::{Env, FunctionEnv, OpError, Params};
 pub use program::{Arg, Block, Function, Operand, Operation, Opset, Program, Span, Value, ValueId};
+pub use text::{parse, print};
 pub use types::{Dim, Shape, TensorType, Type};
 pub use weights::{BlobError, Weights};

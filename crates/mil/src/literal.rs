@@ -1,5 +1,6 @@
 //! Constants: the values that stand in a program's text or in its weight files.
 
+use crate::round::to_odd_f32;
 use crate::{DataType, TensorType, Type};
 use half::{bf16, f16};
 use std::sync::Arc;
@@ -119,8 +120,8 @@ impl Tensor {
         let mut bytes = Vec::with_capacity(values.len() * dtype.bits() / 8);
         for &v in values {
             match dtype {
-                DataType::Fp16 => bytes.extend(f16::from_f64(v).to_le_bytes()),
-                DataType::Bf16 => bytes.extend(bf16::from_f64(v).to_le_bytes()),
+                DataType::Fp16 => bytes.extend(f16::from_f32(to_odd_f32(v)).to_le_bytes()),
+                DataType::Bf16 => bytes.extend(bf16::from_f32(to_odd_f32(v)).to_le_bytes()),
                 DataType::Fp32 => bytes.extend((v as f32).to_le_bytes()),
                 DataType::Fp64 => bytes.extend(v.to_le_bytes()),
                 DataType::Fp8E4M3Fn | DataType::Fp8E5M2 => bytes.push(crate::fp8::encode(dtype, v)),
