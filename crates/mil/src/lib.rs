@@ -19,8 +19,10 @@ mod op;
 mod params;
 mod program;
 mod round;
+pub mod shape;
 mod text;
 mod types;
+mod verify;
 mod weights;
 
 pub use builder::FunctionBuilder;
@@ -33,4 +35,5 @@ pub use params::{Env, FunctionEnv, OpError, Params};
 pub use program::{Arg, Block, Function, Operand, Operation, Opset, Program, Span, Value, ValueId};
 pub use text::{parse, print};
 pub use types::{Dim, Shape, TensorType, Type};
+pub use verify::{verify, verify_function};
 pub use weights::{BlobError, Weights};

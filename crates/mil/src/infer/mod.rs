@@ -2,15 +2,127 @@
 //! the evaluators all call the same function.
 
 mod check;
+mod elementwise;
+mod index;
+mod movement;
+mod product;
+mod reduce;
 
-use crate::{Env, OpError, Operation, Params, Type};
+use crate::{Dim, Env, Op, OpError, Operation, Params, Shape, TensorType, Type};
 
-/// The types of an operation's results.
+/// The types of an operation's results. Dimensions that depend on arguments that are not known
+/// here are unknown.
 ///
 /// # Errors
 /// If the arguments do not fit the op's row of the table or each other.
 pub fn infer(operation: &Operation, env: &dyn Env) -> Result<Vec<Type>, OpError> {
-    let params = Params::new(operation, env);
-    check::arguments(&params)?;
-    Err(params.error("no inference rule"))
+    use Op::*;
+    let p = Params::new(operation, env);
+    check::arguments(&p)?;
+    let one = |ty: TensorType| Ok(vec![Type::Tensor(ty)]);
+    match operation.op {
+        Const => match operation.attributes.get("val") {
+            Some(literal) => Ok(vec![literal.ty()]),
+            None => Err(p.error("the attribute `val` is missing")),
+        },
+        Identity => match operation.inputs.get("x") {
+            Some(arg) => match arg.operands() {
+                [operand] => Ok(vec![p.operand_ty(operand)]),
+                _ => Err(p.error("`x` must be one value")),
+            },
+            None => one(p.ty("x")?),
+        },
+        ReadState => match operation.inputs.get("input").map(|arg| arg.operands()) {
+            Some([operand]) => match p.operand_ty(operand) {
+                Type::State(inner) => Ok(vec![*inner]),
+                other => Err(p.error(format!("`input` must be a state, found {other}"))),
+            },
+            _ => Err(p.error("`input` must be one state")),
+        },
+        WriteState => {
+            let data = Type::Tensor(p.ty("data")?);
+            match operation.inputs.get("input").map(|arg| arg.operands()) {
+                Some([operand]) => match p.operand_ty(operand) {
+                    Type::State(inner) if inner.compatible(&data) => Ok(vec![]),
+                    other => Err(p.error(format!("`data` is {data}, the state is {other}"))),
+                },
+                _ => Err(p.error("`input` must be one state")),
+            }
+        }
+        Add | Sub | Mul | RealDiv | FloorDiv | Mod | Maximum | Minimum | Pow | Equal | NotEqual
+        | Less | LessEqual | Greater | GreaterEqual | LogicalAnd | LogicalOr => {
+            one(elementwise::binary(&p)?)
+        }
+        Select => one(elementwise::select(&p)?),
+        Cast => one(elementwise::cast(&p)?),
+        Clip => {
+            p.float("alpha")?;
+            p.float("beta")?;
+            one(p.ty("x")?)
+        }
+        Gelu => one(elementwise::gelu(&p)?),
+        Log | Rsqrt | Inverse => {
+            p.float("epsilon")?;
+            one(p.ty("x")?)
+        }
+        LogicalNot | Abs | Sign | Floor | Exp | Sqrt | Square | Sin | Cos | Erf | Sigmoid
+        | Silu | Tanh | Relu => one(p.ty("x")?),
+        Quantize | Dequantize | ConstexprAffineDequantize => one(elementwise::quantized(&p)?),
+        Softmax | Cumsum => one(reduce::along(&p)?),
+        ReduceSum | ReduceMean | ReduceMax | ReduceMin | ReduceLogSumExp => {
+            one(reduce::reduce(&p)?)
+        }
+        LayerNorm => one(reduce::layer_norm(&p)?),
+        Linear => one(product::linear(&p)?),
+        Matmul => one(product::matmul(&p)?),
+        Conv | ConvTranspose => one(product::conv(&p)?),
+        ScaledDotProductAttention => one(product::attention(&p)?),
+        Reshape => one(movement::reshape(&p)?),
+        Transpose => one(movement::transpose(&p)?),
+        ExpandDims => one(movement::expand_dims(&p)?),
+        Squeeze => one(movement::squeeze(&p)?),
+        SliceByIndex | SliceBySize => one(movement::slice(&p)?),
+        SliceUpdate => one(movement::slice_update(&p)?),
+        Concat => one(movement::concat(&p)?),
+        Split => Ok(movement::split(&p)?.into_iter().map(Type::Tensor).collect()),
+        Tile => one(movement::tile(&p)?),
+        Pad => one(movement::pad(&p)?),
+        Reverse => one(movement::reverse(&p)?),
+        Gather => one(index::gather(&p)?),
+        GatherAlongAxis => one(index::gather_along_axis(&p)?),
+        Scatter => one(index::scatter(&p)?),
+        ScatterAlongAxis => one(index::scatter_along_axis(&p)?),
+    }
+}
+
+/// A tensor type of this element type and these dims.
+fn tensor(dtype: crate::DataType, dims: Vec<Dim>) -> TensorType {
+    TensorType { dtype, shape: Shape::Ranked(dims) }
+}
+
+/// A tensor type of this element type and unknown rank.
+fn unranked(dtype: crate::DataType) -> TensorType {
+    TensorType { dtype, shape: Shape::Unranked }
+}
+
+/// The shape to which two shapes broadcast, as far as it is known.
+fn broadcast(p: &Params, a: &TensorType, b: &TensorType) -> Result<Shape, OpError> {
+    let (Some(x), Some(y)) = (a.dims(), b.dims()) else { return Ok(Shape::Unranked) };
+    let rank = x.len().max(y.len());
+    let at = |dims: &[Dim], axis: usize| {
+        (axis + dims.len()).checked_sub(rank).map_or(Dim::Fixed(1), |i| dims[i])
+    };
+    let mut dims = vec![];
+    for axis in 0..rank {
+        dims.push(match (at(x, axis), at(y, axis)) {
+            (u, v) if u == v => u,
+            (Dim::Fixed(1), v) => v,
+            (u, Dim::Fixed(1)) => u,
+            // Whatever the unknown one is, the result is the other, which is not 1.
+            (Dim::Unknown, v) => v,
+            (u, Dim::Unknown) => u,
+            _ => return Err(p.error(format!("shapes {a} and {b} do not broadcast"))),
+        });
+    }
+    Ok(Shape::Ranked(dims))
 }

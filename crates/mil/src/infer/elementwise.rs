@@ -1,0 +1,87 @@
+//! Element-wise ops.
+
+use super::broadcast;
+use crate::{DataType, Op, OpError, Params, TensorType};
+
+/// x and y broadcast; comparisons give bools.
+pub(super) fn binary(p: &Params) -> Result<TensorType, OpError> {
+    use Op::*;
+    let (x, y) = (p.ty("x")?, p.ty("y")?);
+    let shape = broadcast(p, &x, &y)?;
+    let compares =
+        matches!(p.operation.op, Equal | NotEqual | Less | LessEqual | Greater | GreaterEqual);
+    let dtype = if compares { DataType::Bool } else { x.dtype };
+    Ok(TensorType { dtype, shape })
+}
+
+pub(super) fn select(p: &Params) -> Result<TensorType, OpError> {
+    let (a, b) = (p.ty("a")?, p.ty("b")?);
+    let both = TensorType { dtype: a.dtype, shape: broadcast(p, &a, &b)? };
+    let shape = broadcast(p, &p.ty("cond")?, &both)?;
+    Ok(TensorType { dtype: a.dtype, shape })
+}
+
+pub(super) fn cast(p: &Params) -> Result<TensorType, OpError> {
+    let dtype = p.dtype("dtype")?;
+    if dtype == DataType::String {
+        return Err(p.error("nothing can be cast to string"));
+    }
+    Ok(TensorType { dtype, shape: p.ty("x")?.shape })
+}
+
+pub(super) fn gelu(p: &Params) -> Result<TensorType, OpError> {
+    match p.string("mode")?.as_str() {
+        "EXACT" | "TANH_APPROXIMATION" | "SIGMOID_APPROXIMATION" => p.ty("x"),
+        other => Err(p.error(format!(
+            "`mode` is \"{other}\"; it is EXACT, TANH_APPROXIMATION or SIGMOID_APPROXIMATION"
+        ))),
+    }
+}
+
+/// The three ops between floats and 8-bit integers.
+pub(super) fn quantized(p: &Params) -> Result<TensorType, OpError> {
+    let (input, dtype) = match p.operation.op {
+        Op::Quantize => {
+            let dtype = p.dtype("output_dtype")?;
+            if !matches!(dtype, DataType::Int8 | DataType::Uint8) {
+                return Err(p.error(format!("`output_dtype` is {dtype}, not int8 or uint8")));
+            }
+            if let Some(zero) = p.ty_opt("zero_point")?
+                && zero.dtype != dtype
+            {
+                let found = zero.dtype;
+                return Err(p.error(format!("`zero_point` is {found}, the result {dtype}")));
+            }
+            ("input", dtype)
+        }
+        Op::Dequantize => ("input", p.ty("scale")?.dtype),
+        _ => ("quantized_data", p.ty("scale")?.dtype),
+    };
+    let x = p.ty(input)?;
+    for name in ["scale", "zero_point"] {
+        let Some(dims) = p.ty_opt(name)?.and_then(|t| t.fixed_dims()) else { continue };
+        match dims[..] {
+            [] => {}
+            [n] => {
+                let Some(rank) = x.rank() else { continue };
+                if !p.has("axis") {
+                    // A vector of one element scales everything.
+                    if n == 1 {
+                        continue;
+                    }
+                    return Err(p.error(format!("`{name}` is a vector, so `axis` is needed")));
+                }
+                let axis = p.axis("axis", rank)?;
+                let size = x.dims().and_then(|d| d[axis].fixed());
+                if size.is_some_and(|size| size != n) && n != 1 {
+                    let size = size.unwrap_or(0);
+                    return Err(p.error(format!(
+                        "`{name}` has {n} elements, axis {axis} of the data has {size}"
+                    )));
+                }
+            }
+            _ => return Err(p.error(format!("`{name}` must be a scalar or a vector"))),
+        }
+    }
+    Ok(TensorType { dtype, shape: x.shape })
+}
