@@ -22,4 +22,4 @@ pub use error::Error;
 pub use llama::{CacheShape, Shape, cached_layer, embed, head, layer, logits};
 pub use parameters::{Init, Parameter, Role, parameters};
 pub use presets::PRESETS;
-pub use rope::{RopeTables, rope_tables};
+pub use rope::{RopeTables, halves_from_interleaved, rope_tables};

@@ -27,6 +27,16 @@ pub fn rope_tables(config: &Config, start: usize, seq: usize) -> RopeTables {
     RopeTables { cos, sin }
 }
 
+/// How to reorder a head so that a model of [`RopeStyle::Interleaved`](crate::RopeStyle) computes
+/// the same with [`RopeStyle::Halves`](crate::RopeStyle): element i of the new head is element
+/// `order[i]` of the old one.
+///
+/// It applies to the rows of every head in `wq` and `wk`, and to `q_norm` and `k_norm`. Readers of
+/// Hugging Face checkpoints know the halves only.
+pub fn halves_from_interleaved(head_dim: usize) -> Vec<usize> {
+    (0..head_dim).step_by(2).chain((1..head_dim).step_by(2)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
