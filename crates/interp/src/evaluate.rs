@@ -1,0 +1,401 @@
+//! Running a function.
+
+use crate::{Array, ops};
+use mil::{
+    Arg, Env, Function, Literal, Op, OpError, Operand, Operation, Params, Program, Tensor, Type,
+    ValueId, Weights,
+};
+use std::collections::BTreeMap;
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where weight files are.
+    pub weights: Weights,
+    /// When to round.
+    pub rounding: Rounding,
+    /// Values of states before the run, by name; a state that is not named is zero.
+    pub states: BTreeMap<String, Array>,
+    /// Results with more elements than this are refused.
+    pub max_elements: usize,
+}
+
+/// When floats are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// Every result is rounded to its declared type, once.
+    Declared,
+    /// Never: everything is f64, as finite differences need it.
+    None,
+}
+
+/// What a run gives.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    /// The function's outputs by name.
+    pub outputs: BTreeMap<String, Array>,
+    /// The states after the run, by name.
+    pub states: BTreeMap<String, Array>,
+}
+
+/// Why a run fails.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The program has no such function.
+    #[error("the program has no function `{0}`")]
+    NoFunction(String),
+    /// An input is missing, unknown or of another shape.
+    #[error("input `{name}`: {message}")]
+    Input {
+        /// The input.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// An operation cannot be evaluated.
+    #[error("`{value}`: {source}")]
+    Op {
+        /// The operation's first result.
+        value: String,
+        /// What is wrong.
+        source: OpError,
+    },
+    /// A weight file cannot be read.
+    #[error(transparent)]
+    Weights(#[from] mil::BlobError),
+    /// A result is too large.
+    #[error("`{value}` would have {elements} elements, more than {max}")]
+    TooLarge {
+        /// The value.
+        value: String,
+        /// Its elements.
+        elements: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The program is not valid.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            weights: Weights::default(),
+            rounding: Rounding::Declared,
+            states: BTreeMap::new(),
+            max_elements: 1 << 31,
+        }
+    }
+}
+
+/// Runs a function of a program. Inputs are cast to the declared element type and reshaped to the
+/// declared shape where the number of elements allows.
+pub fn evaluate(
+    program: &Program,
+    function: &str,
+    inputs: &BTreeMap<String, Array>,
+    options: &Options,
+) -> Result<Outputs, Error> {
+    let function =
+        program.function(function).ok_or_else(|| Error::NoFunction(function.to_owned()))?;
+    if let Some(name) = inputs.keys().find(|name| function.input(name).is_none()) {
+        let message = format!("function `{}` has no input of this name", function.name);
+        return Err(Error::Input { name: name.clone(), message });
+    }
+    let mut frame = Frame {
+        function,
+        options,
+        types: function.values.iter().map(|v| v.ty.clone()).collect(),
+        values: vec![None; function.values.len()],
+        states: BTreeMap::new(),
+    };
+    for &id in &function.inputs {
+        frame.input(id, inputs)?;
+    }
+    for operation in &function.body.operations {
+        frame.operation(operation)?;
+    }
+    let mut outputs = BTreeMap::new();
+    for &id in &function.body.outputs {
+        let name = function.value(id).name.clone();
+        let value = frame.values[id.index()].clone();
+        let value = value.ok_or_else(|| Error::Invalid(format!("output `{name}` has no value")))?;
+        outputs.insert(name, value);
+    }
+    let states = std::mem::take(&mut frame.states)
+        .into_iter()
+        .map(|(id, array)| (function.value(id).name.clone(), array))
+        .collect();
+    Ok(Outputs { outputs, states })
+}
+
+/// Evaluates one operation. `env` knows the types of its operands, `argument` their values;
+/// results are rounded to `types`.
+pub fn apply(
+    operation: &Operation,
+    env: &dyn Env,
+    argument: &dyn Fn(ValueId) -> Array,
+    types: &[Type],
+) -> Result<Vec<Array>, OpError> {
+    let env = Known { types: env, argument };
+    let results = ops::compute(&Context::new(operation, &env, argument))?;
+    Ok(results.into_iter().zip(types).map(|(array, ty)| typed(&array, ty).rounded()).collect())
+}
+
+/// The array with the element type of `ty`.
+fn typed(array: &Array, ty: &Type) -> Array {
+    match ty.as_tensor() {
+        Some(t) if t.dtype != array.dtype() => array.cast(t.dtype),
+        _ => array.clone(),
+    }
+}
+
+/// An operation with the values of its operands.
+pub(crate) struct Context<'a> {
+    pub operation: &'a Operation,
+    pub params: Params<'a>,
+    env: &'a dyn Env,
+    argument: &'a dyn Fn(ValueId) -> Array,
+}
+
+impl<'a> Context<'a> {
+    fn new(
+        operation: &'a Operation,
+        env: &'a dyn Env,
+        argument: &'a dyn Fn(ValueId) -> Array,
+    ) -> Context<'a> {
+        Context { operation, params: Params::new(operation, env), env, argument }
+    }
+
+    /// What is bound to a parameter that the op requires.
+    pub fn need(&self, name: &str) -> Result<Array, OpError> {
+        self.get(name)?.ok_or_else(|| self.params.error(format!("parameter `{name}` is missing")))
+    }
+
+    /// What is bound to a parameter.
+    pub fn get(&self, name: &str) -> Result<Option<Array>, OpError> {
+        match self.operation.inputs.get(name) {
+            Some(Arg::One(operand)) => self.operand(operand).map(Some),
+            Some(Arg::Many(_)) => Err(self.params.error(format!("`{name}` must not be a tuple"))),
+            None => match self.operation.attributes.get(name) {
+                Some(literal) if name != "name" => self.literal(literal).map(Some),
+                _ => Ok(None),
+            },
+        }
+    }
+
+    /// The members of a tuple.
+    pub fn tuple(&self, name: &str) -> Result<Vec<Array>, OpError> {
+        let arg = self.operation.inputs.get(name);
+        let arg = arg.ok_or_else(|| self.params.error(format!("parameter `{name}` is missing")))?;
+        arg.operands().iter().map(|operand| self.operand(operand)).collect()
+    }
+
+    /// The dims of the operation's results.
+    pub fn result_dims(&self) -> Result<Vec<Vec<usize>>, OpError> {
+        let unknown = || self.params.error("the shape of the result is not known");
+        let dims = |ty: &Type| ty.as_tensor().and_then(|t| t.fixed_dims()).ok_or_else(unknown);
+        mil::infer(self.operation, self.env)?.iter().map(dims).collect()
+    }
+
+    fn operand(&self, operand: &Operand) -> Result<Array, OpError> {
+        match operand {
+            Operand::Value(id) => Ok((self.argument)(*id)),
+            Operand::Literal(literal) => self.literal(literal),
+        }
+    }
+
+    fn literal(&self, literal: &Literal) -> Result<Array, OpError> {
+        let tensor = literal.as_tensor();
+        let tensor = tensor.ok_or_else(|| self.params.error("a constant is not in memory"))?;
+        Ok(Array::from_tensor(tensor))
+    }
+}
+
+/// An environment in which every value is known.
+struct Known<'a> {
+    types: &'a dyn Env,
+    argument: &'a dyn Fn(ValueId) -> Array,
+}
+
+impl Env for Known<'_> {
+    fn ty(&self, id: ValueId) -> &Type {
+        self.types.ty(id)
+    }
+
+    fn constant(&self, id: ValueId) -> Option<Tensor> {
+        Some((self.argument)(id).to_tensor())
+    }
+
+    fn is_constant(&self, _: ValueId) -> bool {
+        true
+    }
+}
+
+struct Frame<'a> {
+    function: &'a Function,
+    options: &'a Options,
+    /// Types as they are in this run.
+    types: Vec<Type>,
+    values: Vec<Option<Array>>,
+    states: BTreeMap<ValueId, Array>,
+}
+
+impl Env for Frame<'_> {
+    fn ty(&self, id: ValueId) -> &Type {
+        &self.types[id.index()]
+    }
+
+    fn constant(&self, id: ValueId) -> Option<Tensor> {
+        self.values[id.index()].as_ref().map(Array::to_tensor)
+    }
+
+    fn is_constant(&self, id: ValueId) -> bool {
+        self.values[id.index()].is_some()
+    }
+}
+
+impl Frame<'_> {
+    fn input(&mut self, id: ValueId, inputs: &BTreeMap<String, Array>) -> Result<(), Error> {
+        let value = self.function.value(id);
+        let error = |message| Error::Input { name: value.name.clone(), message };
+        if let Type::State(inner) = &value.ty {
+            let dims = inner.as_tensor().and_then(|t| t.fixed_dims());
+            let Some((dims, dtype)) = dims.zip(inner.as_tensor().map(|t| t.dtype)) else {
+                return Err(error(format!("{} has no fixed shape", value.ty)));
+            };
+            let zeros = || Array::floats(dtype, &dims, vec![0.0; dims.iter().product()]);
+            let state = match self.options.states.get(&value.name) {
+                Some(given) if given.count() == dims.iter().product::<usize>() => {
+                    given.cast(dtype).with_dims(&dims)
+                }
+                Some(given) => {
+                    let found = given.dims();
+                    return Err(error(format!("expected {}, found shape {found:?}", value.ty)));
+                }
+                None if dtype.is_float() => zeros(),
+                None => zeros().cast(dtype),
+            };
+            self.states.insert(id, state);
+            return Ok(());
+        }
+        let given = inputs.get(&value.name).ok_or_else(|| error("no value was given".into()))?;
+        let Some(ty) = value.ty.as_tensor() else {
+            return Err(error(format!("inputs of type {} are not supported", value.ty)));
+        };
+        let cast = given.cast(ty.dtype);
+        let cast = if self.options.rounding == Rounding::Declared { cast.rounded() } else { cast };
+        let actual = mil::TensorType::fixed(ty.dtype, cast.dims());
+        let array = match ty.fixed_dims() {
+            Some(dims) if dims.iter().product::<usize>() == cast.count() => cast.with_dims(&dims),
+            None if ty.compatible(&actual) => cast,
+            _ => return Err(error(format!("expected {ty}, found shape {:?}", given.dims()))),
+        };
+        self.types[id.index()] = Type::tensor(ty.dtype, array.dims());
+        self.values[id.index()] = Some(array);
+        Ok(())
+    }
+
+    fn operation(&mut self, operation: &Operation) -> Result<(), Error> {
+        let results = self.results(operation)?;
+        for (&id, array) in operation.outputs.iter().zip(results) {
+            self.types[id.index()] = Type::tensor(array.dtype(), array.dims());
+            self.values[id.index()] = Some(array);
+        }
+        Ok(())
+    }
+
+    fn results(&mut self, operation: &Operation) -> Result<Vec<Array>, Error> {
+        let name = match operation.outputs.first() {
+            Some(&id) => self.function.value(id).name.clone(),
+            None => operation.op.name().to_owned(),
+        };
+        let failed = |source| Error::Op { value: name.clone(), source };
+        match operation.op {
+            Op::Const => {
+                return match operation.attributes.get("val") {
+                    Some(Literal::Tensor(t)) => Ok(vec![Array::from_tensor(t)]),
+                    Some(Literal::Blob(b)) => {
+                        Ok(vec![Array::from_tensor(&self.options.weights.load(b)?)])
+                    }
+                    _ => Err(Error::Invalid(format!("constant `{name}` is not a tensor"))),
+                };
+            }
+            Op::ReadState => {
+                let state = operation.value("input").and_then(|id| self.states.get(&id));
+                let state = state.cloned();
+                return Ok(vec![
+                    state.ok_or_else(|| Error::Invalid(format!("`{name}`: no state")))?,
+                ]);
+            }
+            Op::WriteState => {
+                let id = operation.value("input");
+                let data = operation.value("data").and_then(|id| self.values[id.index()].clone());
+                return match id.zip(data) {
+                    Some((id, data)) => {
+                        self.states.insert(id, data);
+                        Ok(vec![])
+                    }
+                    None => Err(Error::Invalid("write_state: no state or no data".into())),
+                };
+            }
+            _ => {}
+        }
+        let operation = self.with_weights(operation)?;
+        let types = mil::infer(&operation, self).map_err(failed)?;
+        for ty in &types {
+            let dims = ty.as_tensor().and_then(|t| t.fixed_dims()).unwrap_or_default();
+            let elements = mil::element_count(&dims).unwrap_or(usize::MAX);
+            let max = self.options.max_elements;
+            if elements > max {
+                return Err(Error::TooLarge { value: name, elements, max });
+            }
+        }
+        let argument = |id: ValueId| {
+            let value = self.values[id.index()].clone();
+            value.expect("inference has found every operand's value")
+        };
+        let missing = operation.operands().find(|id| self.values[id.index()].is_none());
+        if let Some(id) = missing {
+            let operand = &self.function.value(id).name;
+            return Err(Error::Invalid(format!("`{name}`: `{operand}` has no value")));
+        }
+        let results = ops::compute(&Context::new(&operation, self, &argument)).map_err(failed)?;
+        let rounded = |(array, ty): (Array, &Type)| {
+            let array = typed(&array, ty);
+            match self.options.rounding {
+                Rounding::Declared => array.rounded(),
+                Rounding::None => array,
+            }
+        };
+        Ok(results.into_iter().zip(&types).map(rounded).collect())
+    }
+
+    /// The operation with constants from weight files in memory.
+    fn with_weights(&self, operation: &Operation) -> Result<Operation, Error> {
+        let mut operation = operation.clone();
+        let weights = &self.options.weights;
+        let load = |literal: &mut Literal| {
+            if let Literal::Blob(blob) = literal {
+                *literal = Literal::Tensor(weights.load(blob)?);
+            }
+            Ok::<(), Error>(())
+        };
+        for arg in operation.inputs.values_mut() {
+            let operands = match arg {
+                Arg::One(operand) => std::slice::from_mut(operand),
+                Arg::Many(operands) => operands.as_mut_slice(),
+            };
+            for operand in operands {
+                if let Operand::Literal(literal) = operand {
+                    load(literal)?;
+                }
+            }
+        }
+        for literal in operation.attributes.values_mut() {
+            load(literal)?;
+        }
+        Ok(operation)
+    }
+}

@@ -1,0 +1,61 @@
+//! The ops, one file a family.
+
+mod elementwise;
+mod index;
+mod math;
+mod movement;
+mod product;
+mod quantized;
+mod reduce;
+
+use crate::Array;
+use crate::evaluate::Context;
+use mil::{Op, OpError};
+
+/// The results of an operation, not yet rounded.
+pub(crate) fn compute(c: &Context) -> Result<Vec<Array>, OpError> {
+    use Op::*;
+    let one = |array| Ok(vec![array]);
+    match c.operation.op {
+        Const | ReadState | WriteState => {
+            Err(c.params.error("it is not computed from its operands alone"))
+        }
+        Identity => one(c.need("x")?),
+        Cast => one(c.need("x")?.cast(c.params.dtype("dtype")?)),
+        Add | Sub | Mul | RealDiv | FloorDiv | Mod | Maximum | Minimum | Pow => {
+            one(elementwise::arithmetic(c)?)
+        }
+        Equal | NotEqual | Less | LessEqual | Greater | GreaterEqual => {
+            one(elementwise::comparison(c)?)
+        }
+        LogicalAnd | LogicalOr | LogicalNot => one(elementwise::logical(c)?),
+        Select => one(elementwise::select(c)?),
+        Abs | Sign | Square => one(elementwise::signed(c)?),
+        Floor | Exp | Log | Sqrt | Rsqrt | Inverse | Sin | Cos | Erf | Sigmoid | Silu | Tanh
+        | Relu | Gelu | Clip => one(elementwise::function(c)?),
+        Softmax => one(reduce::softmax(c)?),
+        ReduceSum | ReduceMean | ReduceMax | ReduceMin | ReduceLogSumExp => one(reduce::reduce(c)?),
+        Cumsum => one(reduce::cumsum(c)?),
+        LayerNorm => one(reduce::layer_norm(c)?),
+        Linear => one(product::linear(c)?),
+        Matmul => one(product::matmul(c)?),
+        Conv => one(product::conv(c)?),
+        ConvTranspose => one(product::conv_transpose(c)?),
+        ScaledDotProductAttention => one(product::attention(c)?),
+        Reshape | ExpandDims | Squeeze => one(movement::reshape(c)?),
+        Transpose => one(movement::transpose(c)?),
+        SliceByIndex | SliceBySize => one(movement::slice(c)?),
+        SliceUpdate => one(movement::slice_update(c)?),
+        Concat => one(movement::concat(c)?),
+        Split => movement::split(c),
+        Tile => one(movement::tile(c)?),
+        Pad => one(movement::pad(c)?),
+        Reverse => one(movement::reverse(c)?),
+        Gather => one(index::gather(c)?),
+        GatherAlongAxis => one(index::gather_along_axis(c)?),
+        Scatter => one(index::scatter(c)?),
+        ScatterAlongAxis => one(index::scatter_along_axis(c)?),
+        ConstexprAffineDequantize | Dequantize => one(quantized::dequantize(c)?),
+        Quantize => one(quantized::quantize(c)?),
+    }
+}
