@@ -1,6 +1,21 @@
 //! Shape arithmetic that inference, the interpreter and the devices share.
 
-use crate::{OpError, Params};
+use crate::{Dim, OpError, Params, TensorType};
+
+/// Tensors of a higher rank are refused. Programs use up to 6 or so; hostile ones could make
+/// loops over axes slow.
+pub const MAX_RANK: usize = 32;
+
+/// Whether the tensor is one that can be worked with: a rank of at most [`MAX_RANK`], and a
+/// product of its known dims (a dim of 0 counting as 1, so that strides fit too) whose bytes
+/// memory can address.
+pub fn is_addressable(ty: &TensorType) -> bool {
+    let Some(dims) = ty.dims() else { return true };
+    let known: Vec<usize> = dims.iter().filter_map(|d| d.fixed()).map(|d| d.max(1)).collect();
+    // 16 bytes an element leave room for any other element type.
+    let bytes = crate::element_count(&known).and_then(|n| n.checked_mul(16));
+    dims.len() <= MAX_RANK && bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok())
+}
 
 /// The shape to which two shapes broadcast, aligned at the last axis, or `None` if they do not:
 /// axes must be equal or one of them 1.
@@ -32,91 +47,175 @@ pub struct SliceAxis {
 }
 
 /// The slice that `slice_by_index`, `slice_by_size` or `slice_update` takes of a tensor of these
-/// dims. Bounds follow NumPy: negative ones count from the end, and all are clamped.
+/// dims. Bounds follow NumPy: negative ones count from the end, and all are clamped; a masked one
+/// is as far out as the stride's direction allows. An axis has ⌈(end − begin)/stride⌉ elements.
 ///
 /// # Errors
-/// If an argument is not known here, has the wrong length, a stride is 0, or `slice_by_size`
-/// leaves the tensor.
+/// If an argument is not known here, has the wrong length, a stride is 0, `slice_by_size`
+/// leaves the tensor, or a dropped axis has no element at `begin`.
 pub fn resolve_slice(params: &Params, dims: &[usize]) -> Result<Vec<SliceAxis>, OpError> {
-    let rank = dims.len();
-    let begin = vector(params, "begin", rank)?;
-    if params.operation.op == crate::Op::SliceBySize {
-        let size = vector(params, "size", rank)?;
-        return (0..rank).map(|a| by_size(params, dims[a], begin[a], size[a])).collect();
-    }
-    let end = vector(params, "end", rank)?;
-    let stride = match params.ints("stride")? {
-        Some(_) => vector(params, "stride", rank)?,
-        None => vec![1; rank],
-    };
-    let mask = |name: &str| match params.bools(name)? {
-        None => Ok(vec![false; rank]),
-        Some(mask) if mask.len() == rank => Ok(mask),
-        Some(mask) => Err(length(params, name, rank, mask.len())),
-    };
-    let (begin_mask, end_mask) = (mask("begin_mask")?, mask("end_mask")?);
-    let squeeze = mask("squeeze_mask")?;
-    (0..rank)
-        .map(|a| {
-            let first = if begin_mask[a] { None } else { Some(begin[a]) };
-            if squeeze[a] {
-                return one(params, dims[a], first.unwrap_or(0));
-            }
-            let last = if end_mask[a] { None } else { Some(end[a]) };
-            by_index(params, dims[a], first, last, stride[a])
-        })
-        .collect()
+    let last = if by_size(params) { "size" } else { "end" };
+    params.need_ints("begin")?;
+    params.need_ints(last)?;
+    params.ints("stride")?;
+    let slice = Slice::read(params, dims.len())?;
+    let axis = |axis: usize| Ok(slice.axis(params, axis, dims[axis])?.expect("bounds are known"));
+    (0..dims.len()).map(axis).collect()
 }
 
-fn by_size(params: &Params, dim: usize, begin: i64, size: i64) -> Result<SliceAxis, OpError> {
-    let start = if begin < 0 { begin.checked_add(dim as i64) } else { Some(begin) };
-    let start = start.and_then(|b| usize::try_from(b).ok()).filter(|&b| b <= dim);
-    let size = |start: usize| match size {
-        -1 => Some(dim - start),
-        size => usize::try_from(size).ok().filter(|&s| s <= dim - start),
-    };
-    match start.and_then(|b| Some((b, size(b)?))) {
-        Some((begin, size)) => Ok(SliceAxis { begin, stride: 1, size, dropped: false }),
-        None => {
-            Err(params.error(format!("`begin` {begin} and `size` leave an axis of size {dim}")))
+/// The dims of the slice, as far as they are known.
+pub(crate) fn slice_dims(params: &Params, dims: &[Dim]) -> Result<Vec<Dim>, OpError> {
+    let slice = Slice::read(params, dims.len())?;
+    let mut out = vec![];
+    for (axis, &dim) in dims.iter().enumerate() {
+        let resolved = match dim {
+            Dim::Fixed(n) => slice.axis(params, axis, n)?,
+            Dim::Unknown => None,
+        };
+        if !slice.squeeze_mask[axis] {
+            out.push(match resolved {
+                Some(resolved) => Dim::Fixed(resolved.size),
+                None => slice.dim(params, axis, dim)?,
+            });
+        }
+    }
+    Ok(out)
+}
+
+fn by_size(params: &Params) -> bool {
+    params.operation.op == crate::Op::SliceBySize
+}
+
+/// The arguments of a slice; a vector that is bound but not known here is `None`.
+struct Slice {
+    begin: Option<Vec<i64>>,
+    /// `end`, or `size` where the op takes that.
+    last: Option<Vec<i64>>,
+    by_size: bool,
+    stride: Option<Vec<i64>>,
+    begin_mask: Vec<bool>,
+    end_mask: Vec<bool>,
+    squeeze_mask: Vec<bool>,
+}
+
+impl Slice {
+    fn read(params: &Params, rank: usize) -> Result<Slice, OpError> {
+        let by_size = by_size(params);
+        let vector = |name: &str| {
+            if !params.has(name) {
+                return Ok(Some(vec![1; rank]));
+            }
+            let ty = params.ty(name)?;
+            if !ty.compatible(&TensorType::fixed(ty.dtype, &[rank]))
+                && (rank != 1 || ty.rank() != Some(0))
+            {
+                return Err(params.error(format!(
+                    "`{name}` is {ty}; the tensor has rank {rank}, so it must have {rank} elements"
+                )));
+            }
+            if !params.is_known(name) {
+                return Ok(None);
+            }
+            params.ints(name)
+        };
+        let mask = |name: &str| match params.bools(name)? {
+            None => Ok(vec![false; rank]),
+            Some(mask) if mask.len() == rank => Ok(mask),
+            Some(mask) => Err(length(params, name, rank, mask.len())),
+        };
+        Ok(Slice {
+            begin: vector("begin")?,
+            last: vector(if by_size { "size" } else { "end" })?,
+            by_size,
+            stride: vector("stride")?,
+            begin_mask: mask("begin_mask")?,
+            end_mask: mask("end_mask")?,
+            squeeze_mask: mask("squeeze_mask")?,
+        })
+    }
+
+    /// What is taken of an axis of this size, if all that it depends on is known.
+    fn axis(&self, p: &Params, a: usize, dim: usize) -> Result<Option<SliceAxis>, OpError> {
+        let at = |v: &Option<Vec<i64>>| v.as_ref().map(|v| v[a]);
+        if self.by_size {
+            let Some((begin, size)) = at(&self.begin).zip(at(&self.last)) else { return Ok(None) };
+            return sized(p, dim, begin, size).map(Some);
+        }
+        let first = if self.begin_mask[a] { Some(None) } else { at(&self.begin).map(Some) };
+        if self.squeeze_mask[a] {
+            return first.map(|first| one(p, dim, first.unwrap_or(0))).transpose();
+        }
+        let last = if self.end_mask[a] { Some(None) } else { at(&self.last).map(Some) };
+        let Some(stride) = at(&self.stride) else { return Ok(None) };
+        if stride == 0 {
+            return Err(p.error(format!("`stride` of axis {a} is 0")));
+        }
+        let bounds = first.zip(last);
+        Ok(bounds.map(|(first, last)| between(dim, first, last, stride)))
+    }
+
+    /// The size of an axis that [`Slice::axis`] cannot resolve.
+    fn dim(&self, p: &Params, a: usize, dim: Dim) -> Result<Dim, OpError> {
+        if !self.by_size {
+            // The whole axis, whatever its size.
+            let whole = self.begin_mask[a] && self.end_mask[a];
+            let step = self.stride.as_ref().map(|s| s[a]);
+            let keeps = whole && matches!(step, Some(1 | -1));
+            return Ok(if keeps { dim } else { Dim::Unknown });
+        }
+        let Some(size) = self.last.as_ref().map(|size| size[a]) else { return Ok(Dim::Unknown) };
+        if size == -1 {
+            let whole = self.begin.as_ref().is_some_and(|begin| begin[a] == 0);
+            return Ok(if whole { dim } else { Dim::Unknown });
+        }
+        match usize::try_from(size) {
+            Ok(size) if dim.fixed().is_none_or(|dim| size <= dim) => Ok(Dim::Fixed(size)),
+            _ => Err(p.error(format!("`size` {size} leaves an axis of size {dim}"))),
         }
     }
 }
 
-fn one(params: &Params, dim: usize, index: i64) -> Result<SliceAxis, OpError> {
-    let at = if index < 0 { index.checked_add(dim as i64) } else { Some(index) };
-    match at.and_then(|i| usize::try_from(i).ok()).filter(|&i| i < dim) {
-        Some(begin) => Ok(SliceAxis { begin, stride: 1, size: 1, dropped: true }),
-        None => Err(params.error(format!("`begin` {index} is outside an axis of size {dim}"))),
+/// An index counted from the front, if it is in `0..=limit`. Wide enough for any two arguments.
+fn from_front(index: i64, dim: usize, limit: usize) -> Option<usize> {
+    let index = i128::from(index);
+    let index = if index < 0 { index + dim as i128 } else { index };
+    usize::try_from(index).ok().filter(|&i| i <= limit)
+}
+
+fn sized(p: &Params, dim: usize, begin: i64, size: i64) -> Result<SliceAxis, OpError> {
+    let start = from_front(begin, dim, dim);
+    let taken = |start: usize| match size {
+        -1 => Some(dim - start),
+        size => usize::try_from(size).ok().filter(|&s| s <= dim - start),
+    };
+    match start.and_then(|start| Some((start, taken(start)?))) {
+        Some((begin, size)) => Ok(SliceAxis { begin, stride: 1, size, dropped: false }),
+        None => {
+            Err(p.error(format!("`begin` {begin} and `size` {size} leave an axis of size {dim}")))
+        }
     }
 }
 
-fn by_index(
-    params: &Params,
-    dim: usize,
-    begin: Option<i64>,
-    end: Option<i64>,
-    stride: i64,
-) -> Result<SliceAxis, OpError> {
-    if stride == 0 {
-        return Err(params.error("`stride` must not be 0"));
+fn one(p: &Params, dim: usize, index: i64) -> Result<SliceAxis, OpError> {
+    match from_front(index, dim, dim).filter(|&i| i < dim) {
+        Some(begin) => Ok(SliceAxis { begin, stride: 1, size: 1, dropped: true }),
+        None => Err(p.error(format!("`begin` {index} is outside an axis of size {dim}"))),
     }
-    let n = dim as i64;
+}
+
+/// `stride` is not 0; a bound that is `None` is masked.
+fn between(dim: usize, begin: Option<i64>, end: Option<i64>, stride: i64) -> SliceAxis {
+    let n = dim as i128;
     // Where a backward slice stops before the first element is −1, which only a mask can say.
     let (low, high) = if stride > 0 { (0, n) } else { (-1, n - 1) };
-    let bound = |v: i64| (if v < 0 { v.saturating_add(n) } else { v }).clamp(low, high);
+    let bound = |v: i64| (i128::from(v) + if v < 0 { n } else { 0 }).clamp(low, high);
     let first = begin.map_or(if stride > 0 { low } else { high }, bound);
     let last = end.map_or(if stride > 0 { high } else { low }, bound);
     let span = if stride > 0 { last - first } else { first - last };
-    let step = stride.unsigned_abs();
-    let size = if span > 0 { (span as u64).div_ceil(step) as usize } else { 0 };
+    let span = u128::try_from(span).unwrap_or(0);
+    let size = span.div_ceil(u128::from(stride.unsigned_abs())) as usize;
     let begin = if size == 0 { 0 } else { first as usize };
-    Ok(SliceAxis { begin, stride, size, dropped: false })
-}
-
-fn vector(params: &Params, name: &str, rank: usize) -> Result<Vec<i64>, OpError> {
-    let values = params.need_ints(name)?;
-    if values.len() == rank { Ok(values) } else { Err(length(params, name, rank, values.len())) }
+    SliceAxis { begin, stride, size, dropped: false }
 }
 
 fn length(params: &Params, name: &str, expected: usize, found: usize) -> OpError {

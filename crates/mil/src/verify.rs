@@ -1,6 +1,8 @@
 //! The verifier. A program is valid if
 //!
-//! - function names are unique;
+//! - function names are identifiers and unique;
+//! - types have a rank and size that memory can hold ([`crate::shape::is_addressable`]);
+//! - blocks nest at most 64 deep, and every id is that of a value;
 //! - names of values are identifiers, unique among all values in scope (a nested block sees the
 //!   values of the blocks around it and hides none);
 //! - every value is defined once, and before it is read, in a block that the reader can see;
@@ -15,8 +17,12 @@
 
 use crate::{
     Block, Diagnostic, Diagnostics, Function, FunctionEnv, Op, Operation, Program, Span, ValueId,
+    infer::check::tensor_within,
 };
 use std::collections::{HashMap, HashSet};
+
+/// Deeper blocks are refused, so that walking them cannot exhaust the stack.
+const MAX_DEPTH: usize = 64;
 
 /// Checks a whole program.
 ///
@@ -44,7 +50,11 @@ pub fn verify_function(function: &Function) -> Vec<Diagnostic> {
         names: HashMap::new(),
         problems: vec![],
     };
-    if !verifier.ids_exist(&function.body, Span::default()) {
+    if !is_identifier(&function.name) {
+        let message = format!("function name `{}` is not an identifier", function.name);
+        verifier.problem(Span::default(), message);
+    }
+    if !verifier.ids_exist(&function.body, Span::default(), 0) {
         return verifier.problems;
     }
     let env = FunctionEnv::new(function);
@@ -74,7 +84,11 @@ impl<'a> Verifier<'a> {
     }
 
     /// Whether every id is that of a value; nothing else can be checked before.
-    fn ids_exist(&mut self, block: &Block, span: Span) -> bool {
+    fn ids_exist(&mut self, block: &Block, span: Span, depth: usize) -> bool {
+        if depth > MAX_DEPTH {
+            self.problem(span, format!("blocks nest more than {MAX_DEPTH} deep"));
+            return false;
+        }
         let count = self.function.values.len();
         let mut ok = block.inputs.iter().chain(&block.outputs).all(|id| id.index() < count);
         if !ok {
@@ -88,7 +102,7 @@ impl<'a> Verifier<'a> {
                 ok = false;
             }
             for block in &operation.blocks {
-                ok &= self.ids_exist(block, operation.span);
+                ok &= self.ids_exist(block, operation.span, depth + 1);
             }
         }
         ok
@@ -167,6 +181,11 @@ impl<'a> Verifier<'a> {
             return self.problem(span, format!("`{name}` is defined twice"));
         }
         self.visible[id.index()] = true;
+        if let Some(ty) = tensor_within(self.function.ty(id))
+            && !crate::shape::is_addressable(ty)
+        {
+            self.problem(span, format!("`{name}` of type {ty} is too large"));
+        }
         if !is_identifier(name) {
             self.problem(span, format!("`{name}` is not an identifier"));
         }
@@ -211,6 +230,32 @@ mod tests {
         assert_eq!(
             broken(|p| p.functions[0].values[1].name = "x".into()),
             ["two values are called `x`"]
+        );
+        assert_eq!(
+            broken(|p| p.functions[0].name = "a b".into()),
+            ["function name `a b` is not an identifier"]
+        );
+        assert_eq!(
+            broken(
+                |p| p.functions[0].values[0].ty = Type::tensor(crate::DataType::Fp32, &[1 << 62])
+            ),
+            [
+                "`x` of type tensor<fp32, [4611686018427387904]> is too large",
+                "relu: `x` of type tensor<fp32, [4611686018427387904]> is too large",
+                "add: `x` of type tensor<fp32, [4611686018427387904]> is too large",
+            ]
+        );
+        assert_eq!(
+            broken(|p| {
+                for _ in 0..=super::MAX_DEPTH {
+                    let block = std::mem::take(&mut p.functions[0].body);
+                    let mut outer = block.clone();
+                    outer.operations.truncate(1);
+                    outer.operations[0].blocks = vec![block];
+                    p.functions[0].body = outer;
+                }
+            }),
+            ["blocks nest more than 64 deep"]
         );
         assert_eq!(
             broken(|p| p.functions[0].values[1].name = "1y".into()),

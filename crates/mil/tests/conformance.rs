@@ -32,6 +32,12 @@ fn texts_of_other_tools_round_trip() {
                 continue;
             }
         };
+        let verified = mil::verify(&program);
+        assert!(
+            verified.is_ok(),
+            "{}",
+            verified.unwrap_err().annotate(&text, &path.to_string_lossy())
+        );
         let printed = mil::print(&program);
         let again = mil::parse(&printed)
             .unwrap_or_else(|errors| panic!("{}: {}", path.display(), errors.render(&printed)));

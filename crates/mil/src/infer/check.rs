@@ -1,7 +1,7 @@
 //! Arguments against the op's row of the table: names, presence, element types, constness.
 
-use crate::{Arg, DataType};
-use crate::{OpError, ParamType, Params, Type, op::ParamSpec};
+use crate::{Arg, DataType, OpError, ParamType, Params, TensorType, Type};
+use crate::{op::ParamSpec, shape::is_addressable};
 
 pub(super) fn arguments(p: &Params) -> Result<(), OpError> {
     let spec = p.operation.op.spec();
@@ -24,6 +24,13 @@ pub(super) fn arguments(p: &Params) -> Result<(), OpError> {
         if param.constant && !p.is_constant(param.name) {
             let name = param.name;
             return Err(p.error(format!("`{name}` must be known when the program is compiled")));
+        }
+        if let Some(arg) = p.operation.inputs.get(param.name) {
+            for operand in arg.operands() {
+                size(p, param.name, &p.operand_ty(operand))?;
+            }
+        } else {
+            size(p, param.name, &p.ty(param.name)?.into())?;
         }
         match &param.ty {
             ParamType::Tensor(letter, set) => {
@@ -64,5 +71,22 @@ fn state(p: &Params, param: &ParamSpec) -> Result<(), OpError> {
     match ty {
         Type::State(_) => Ok(()),
         other => Err(p.error(format!("`{}` must be a state, found {other}", param.name))),
+    }
+}
+
+fn size(p: &Params, name: &str, ty: &Type) -> Result<(), OpError> {
+    match tensor_within(ty) {
+        Some(tensor) if !is_addressable(tensor) => {
+            Err(p.error(format!("`{name}` of type {ty} is too large")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The tensor type, or that of the tensor in a state.
+pub(crate) fn tensor_within(ty: &Type) -> Option<&TensorType> {
+    match ty {
+        Type::State(inner) => inner.as_tensor(),
+        ty => ty.as_tensor(),
     }
 }

@@ -11,7 +11,9 @@ pub(super) fn gather(p: &Params) -> Result<TensorType, OpError> {
     let batch = p.int("batch_dims")?;
     let batch = usize::try_from(batch).ok().filter(|&b| b <= axis && b <= at.len());
     let Some(batch) = batch else {
-        return Err(p.error(format!("`batch_dims` must be at most `axis` and the rank of indices")));
+        return Err(p.error(format!(
+            "`batch_dims` must be from 0 to `axis` = {axis} and the rank of `indices` {indices}"
+        )));
     };
     for (a, b) in from[..batch].iter().zip(&at[..batch]) {
         if !a.compatible(*b) {

@@ -1,12 +1,14 @@
 //! Result types: every op recomputes them from its arguments, and the builder, the verifier and
 //! the evaluators all call the same function.
 
-mod check;
+pub(crate) mod check;
 mod elementwise;
 mod index;
 mod movement;
 mod product;
 mod reduce;
+
+use check::tensor_within;
 
 use crate::{Dim, Env, Op, OpError, Operation, Params, Shape, TensorType, Type};
 
@@ -16,9 +18,21 @@ use crate::{Dim, Env, Op, OpError, Operation, Params, Shape, TensorType, Type};
 /// # Errors
 /// If the arguments do not fit the op's row of the table or each other.
 pub fn infer(operation: &Operation, env: &dyn Env) -> Result<Vec<Type>, OpError> {
-    use Op::*;
     let p = Params::new(operation, env);
     check::arguments(&p)?;
+    let types = results(operation, &p)?;
+    for ty in &types {
+        if let Some(ty) = tensor_within(ty)
+            && !crate::shape::is_addressable(ty)
+        {
+            return Err(p.error(format!("a result of type {ty} is too large")));
+        }
+    }
+    Ok(types)
+}
+
+fn results(operation: &Operation, p: &Params) -> Result<Vec<Type>, OpError> {
+    use Op::*;
     let one = |ty: TensorType| Ok(vec![Type::Tensor(ty)]);
     match operation.op {
         Const => match operation.attributes.get("val") {
@@ -51,47 +65,45 @@ pub fn infer(operation: &Operation, env: &dyn Env) -> Result<Vec<Type>, OpError>
         }
         Add | Sub | Mul | RealDiv | FloorDiv | Mod | Maximum | Minimum | Pow | Equal | NotEqual
         | Less | LessEqual | Greater | GreaterEqual | LogicalAnd | LogicalOr => {
-            one(elementwise::binary(&p)?)
+            one(elementwise::binary(p)?)
         }
-        Select => one(elementwise::select(&p)?),
-        Cast => one(elementwise::cast(&p)?),
+        Select => one(elementwise::select(p)?),
+        Cast => one(elementwise::cast(p)?),
         Clip => {
             p.float("alpha")?;
             p.float("beta")?;
             one(p.ty("x")?)
         }
-        Gelu => one(elementwise::gelu(&p)?),
+        Gelu => one(elementwise::gelu(p)?),
         Log | Rsqrt | Inverse => {
             p.float("epsilon")?;
             one(p.ty("x")?)
         }
         LogicalNot | Abs | Sign | Floor | Exp | Sqrt | Square | Sin | Cos | Erf | Sigmoid
         | Silu | Tanh | Relu => one(p.ty("x")?),
-        Quantize | Dequantize | ConstexprAffineDequantize => one(elementwise::quantized(&p)?),
-        Softmax | Cumsum => one(reduce::along(&p)?),
-        ReduceSum | ReduceMean | ReduceMax | ReduceMin | ReduceLogSumExp => {
-            one(reduce::reduce(&p)?)
-        }
-        LayerNorm => one(reduce::layer_norm(&p)?),
-        Linear => one(product::linear(&p)?),
-        Matmul => one(product::matmul(&p)?),
-        Conv | ConvTranspose => one(product::conv(&p)?),
-        ScaledDotProductAttention => one(product::attention(&p)?),
-        Reshape => one(movement::reshape(&p)?),
-        Transpose => one(movement::transpose(&p)?),
-        ExpandDims => one(movement::expand_dims(&p)?),
-        Squeeze => one(movement::squeeze(&p)?),
-        SliceByIndex | SliceBySize => one(movement::slice(&p)?),
-        SliceUpdate => one(movement::slice_update(&p)?),
-        Concat => one(movement::concat(&p)?),
-        Split => Ok(movement::split(&p)?.into_iter().map(Type::Tensor).collect()),
-        Tile => one(movement::tile(&p)?),
-        Pad => one(movement::pad(&p)?),
-        Reverse => one(movement::reverse(&p)?),
-        Gather => one(index::gather(&p)?),
-        GatherAlongAxis => one(index::gather_along_axis(&p)?),
-        Scatter => one(index::scatter(&p)?),
-        ScatterAlongAxis => one(index::scatter_along_axis(&p)?),
+        Quantize | Dequantize | ConstexprAffineDequantize => one(elementwise::quantized(p)?),
+        Softmax | Cumsum => one(reduce::along(p)?),
+        ReduceSum | ReduceMean | ReduceMax | ReduceMin | ReduceLogSumExp => one(reduce::reduce(p)?),
+        LayerNorm => one(reduce::layer_norm(p)?),
+        Linear => one(product::linear(p)?),
+        Matmul => one(product::matmul(p)?),
+        Conv | ConvTranspose => one(product::conv(p)?),
+        ScaledDotProductAttention => one(product::attention(p)?),
+        Reshape => one(movement::reshape(p)?),
+        Transpose => one(movement::transpose(p)?),
+        ExpandDims => one(movement::expand_dims(p)?),
+        Squeeze => one(movement::squeeze(p)?),
+        SliceByIndex | SliceBySize => one(movement::slice(p)?),
+        SliceUpdate => one(movement::slice_update(p)?),
+        Concat => one(movement::concat(p)?),
+        Split => Ok(movement::split(p)?.into_iter().map(Type::Tensor).collect()),
+        Tile => one(movement::tile(p)?),
+        Pad => one(movement::pad(p)?),
+        Reverse => one(movement::reverse(p)?),
+        Gather => one(index::gather(p)?),
+        GatherAlongAxis => one(index::gather_along_axis(p)?),
+        Scatter => one(index::scatter(p)?),
+        ScatterAlongAxis => one(index::scatter_along_axis(p)?),
     }
 }
 

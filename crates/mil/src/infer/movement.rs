@@ -1,15 +1,14 @@
 //! Ops that only move elements.
 
 use super::{tensor, unranked};
-use crate::shape::resolve_slice;
+use crate::shape::{MAX_RANK, slice_dims};
 use crate::{Dim, OpError, Params, Shape, TensorType};
 
 pub(super) fn reshape(p: &Params) -> Result<TensorType, OpError> {
     let x = p.ty("x")?;
     if !p.is_known("shape") {
         let rank = p.ty("shape")?.fixed_dims().and_then(|d| d.first().copied());
-        // A rank that no program needs would only take memory.
-        return Ok(match rank.filter(|&r| r <= 32) {
+        return Ok(match rank.filter(|&r| r <= MAX_RANK) {
             Some(rank) => tensor(x.dtype, vec![Dim::Unknown; rank]),
             None => unranked(x.dtype),
         });
@@ -20,6 +19,8 @@ pub(super) fn reshape(p: &Params) -> Result<TensorType, OpError> {
         dims.push(match size {
             -1 => Dim::Unknown,
             0 if x.rank() == Some(wanted.len()) => x.dims().map_or(Dim::Unknown, |d| d[axis]),
+            // A copy of a dimension, or a 0 if the rank turns out to be another.
+            0 if x.rank().is_none() => Dim::Unknown,
             size => Dim::Fixed(
                 usize::try_from(size).map_err(|_| p.error(format!("`shape` holds {size}")))?,
             ),
@@ -70,6 +71,9 @@ pub(super) fn expand_dims(p: &Params) -> Result<TensorType, OpError> {
     let x = p.ty("x")?;
     let count = p.need_ints("axes")?.len();
     let Some(dims) = x.dims() else { return Ok(x) };
+    if count > MAX_RANK {
+        return Err(p.error(format!("`axes` has {count} elements; the rank is {MAX_RANK} at most")));
+    }
     let axes = p.axes("axes", dims.len() + count)?.unwrap_or_default();
     let mut out = dims.to_vec();
     for axis in axes {
@@ -102,35 +106,15 @@ pub(super) fn squeeze(p: &Params) -> Result<TensorType, OpError> {
 pub(super) fn slice(p: &Params) -> Result<TensorType, OpError> {
     let x = p.ty("x")?;
     let Some(dims) = x.dims() else { return Ok(x) };
-    if let Some(known) = x.fixed_dims()
-        && ["begin", "end", "stride", "size"].iter().all(|name| !p.has(name) || p.is_known(name))
-    {
-        let axes = resolve_slice(p, &known)?;
-        let kept = axes.iter().filter(|a| !a.dropped).map(|a| Dim::Fixed(a.size)).collect();
-        return Ok(tensor(x.dtype, kept));
-    }
-    let size = if p.is_known("size") { p.ints("size")? } else { None };
-    let squeeze = p.bools("squeeze_mask")?;
-    let mut out = vec![];
-    for axis in 0..dims.len() {
-        if squeeze.as_ref().is_some_and(|s| s.get(axis) == Some(&true)) {
-            continue;
-        }
-        let fixed = size.as_ref().and_then(|s| usize::try_from(*s.get(axis)?).ok());
-        out.push(fixed.map_or(Dim::Unknown, Dim::Fixed));
-    }
-    Ok(tensor(x.dtype, out))
+    Ok(tensor(x.dtype, slice_dims(p, dims)?))
 }
 
 pub(super) fn slice_update(p: &Params) -> Result<TensorType, OpError> {
     let (x, update) = (p.ty("x")?, p.ty("update")?);
     let region = slice(p)?;
-    let shape = |t: &TensorType| t.shape.clone();
-    let (a, b) = (TensorType { shape: shape(&update), ..region.clone() }, &region);
-    if a.compatible(b) {
-        Ok(x)
-    } else {
-        Err(p.error(format!("`update` is {update}, the slice {b}")))
+    match update.compatible(&region) {
+        true => Ok(x),
+        false => Err(p.error(format!("`update` is {update}, the slice {region}"))),
     }
 }
 
@@ -140,7 +124,7 @@ pub(super) fn concat(p: &Params) -> Result<TensorType, OpError> {
     if let Some(other) = values.iter().find(|v| v.dtype != first.dtype) {
         return Err(p.error(format!("`values` holds {first} and {other}")));
     }
-    p.bool("interleave")?;
+    let interleave = p.bool("interleave")?;
     let mut out: Option<Vec<Dim>> = None;
     for value in &values {
         let Shape::Ranked(dims) = &value.shape else { return Ok(unranked(first.dtype)) };
@@ -154,6 +138,14 @@ pub(super) fn concat(p: &Params) -> Result<TensorType, OpError> {
         let error = || p.error(format!("{first} and {value} do not join along axis {axis}"));
         if joined.len() != dims.len() {
             return Err(error());
+        }
+        if interleave
+            && let Some(part) = values[0].dims().and_then(|d| d.get(axis))
+            && !part.compatible(dims[axis])
+        {
+            return Err(p.error(format!(
+                "`interleave` needs parts of one size, found {first} and {value}"
+            )));
         }
         for (a, (joined, dim)) in joined.iter_mut().zip(dims).enumerate() {
             *joined = match (*joined, dim) {
@@ -260,19 +252,24 @@ pub(super) fn pad(p: &Params) -> Result<TensorType, OpError> {
     }
     p.float("constant_val")?;
     let Some(dims) = x.dims() else { return Ok(x) };
-    if !p.is_known("pad") {
-        return Ok(tensor(x.dtype, vec![Dim::Unknown; dims.len()]));
-    }
-    let pad = p.need_ints("pad")?;
-    if pad.len() % 2 == 1 || pad.len() / 2 > dims.len() {
-        return Err(p.error(format!(
-            "`pad` has {} elements, x has rank {}",
-            pad.len(),
-            dims.len()
-        )));
+    // The length is known from the type even where the amounts are not.
+    let count = match p.ty("pad")?.fixed_dims().as_deref() {
+        Some([count]) => Some(*count),
+        _ => p.is_known("pad").then_some(1),
+    };
+    if let Some(count) = count
+        && (count % 2 == 1 || count / 2 > dims.len())
+    {
+        let rank = dims.len();
+        return Err(p.error(format!("`pad` has {count} elements, x has rank {rank}")));
     }
     let mut out = dims.to_vec();
-    let first = dims.len() - pad.len() / 2;
+    let first = dims.len() - count.map_or(dims.len(), |count| count / 2);
+    if !p.is_known("pad") {
+        out[first..].fill(Dim::Unknown);
+        return Ok(tensor(x.dtype, out));
+    }
+    let pad = p.need_ints("pad")?;
     for (dim, amounts) in out[first..].iter_mut().zip(pad.chunks_exact(2)) {
         let error = || p.error(format!("`pad` holds {amounts:?} for an axis of size {dim}"));
         let before = usize::try_from(amounts[0]).map_err(|_| error())?;

@@ -57,25 +57,45 @@ fn matrix(dims: &[Dim], flip: bool) -> Option<(&[Dim], Dim, Dim)> {
 pub(super) fn conv(p: &Params) -> Result<TensorType, OpError> {
     let (x, weight) = (p.ty("x")?, p.ty("weight")?);
     let transposed = p.operation.op == Op::ConvTranspose;
-    let (Some(from), Some(w)) = (x.fixed_dims(), weight.fixed_dims()) else {
-        let Some(rank) = x.rank() else { return Ok(unranked(x.dtype)) };
-        return Ok(tensor(x.dtype, vec![Dim::Unknown; rank]));
+    let Some(from) = x.dims() else { return Ok(unranked(x.dtype)) };
+    let Some(w) = weight.fixed_dims().filter(|w| w.len() == from.len() && w.len() > 2) else {
+        if weight.fixed_dims().is_some() || from.len() < 3 {
+            return Err(p.error(format!("x is {x} and weight {weight}: the ranks do not fit")));
+        }
+        let mut dims = vec![Dim::Unknown; from.len()];
+        dims[0] = from[0];
+        return Ok(tensor(x.dtype, dims));
     };
+    // The arguments are checked even where x is not wholly known: an unknown dim stands for one
+    // that fits, and gives an unknown one.
+    let groups = usize::try_from(p.int("groups")?).unwrap_or(0);
+    let channels = if transposed { Some(w[0]) } else { w[1].checked_mul(groups) };
+    let channels = channels.ok_or_else(|| p.error("too many channels"))?;
+    let stand_in = |axis: usize| match axis {
+        0 => 1,
+        1 => channels,
+        _ => 1 << 24,
+    };
+    let assumed: Vec<usize> =
+        from.iter().enumerate().map(|(a, d)| d.fixed().unwrap_or(stand_in(a))).collect();
     let (geometry, channels) = if transposed {
-        let geometry = conv_transpose_geometry(p, &from, &w)?;
+        let geometry = conv_transpose_geometry(p, &assumed, &w)?;
         let channels = w[1].checked_mul(geometry.groups);
         (geometry, channels.ok_or_else(|| p.error("too many channels"))?)
     } else {
-        (conv_geometry(p, &from, &w)?, w[0])
+        (conv_geometry(p, &assumed, &w)?, w[0])
     };
     if let Some(bias) = p.ty_opt("bias")?
         && !bias.compatible(&TensorType::fixed(bias.dtype, &[channels]))
     {
         return Err(p.error(format!("`bias` is {bias}, the weight gives {channels} channels")));
     }
-    let mut dims = vec![from[0], channels];
-    dims.extend(geometry.out);
-    Ok(TensorType::fixed(x.dtype, &dims))
+    let given = transposed && p.has("output_shape");
+    let mut dims = vec![from[0], Dim::Fixed(channels)];
+    for (&dim, &out) in from[2..].iter().zip(&geometry.out) {
+        dims.push(if dim == Dim::Unknown && !given { Dim::Unknown } else { Dim::Fixed(out) });
+    }
+    Ok(tensor(x.dtype, dims))
 }
 
 pub(super) fn attention(p: &Params) -> Result<TensorType, OpError> {

@@ -1,11 +1,15 @@
 //! Reductions and the ops that work along axes.
 
 use super::{tensor, unranked};
-use crate::{Dim, OpError, Params, TensorType};
+use crate::{Dim, Op, OpError, Params, TensorType};
 
 /// x's own type, once its axis is known to exist.
 pub(super) fn along(p: &Params) -> Result<TensorType, OpError> {
     let x = p.ty("x")?;
+    if p.operation.op == Op::Cumsum {
+        p.bool("exclusive")?;
+        p.bool("reverse")?;
+    }
     if let Some(rank) = x.rank() {
         p.axis("axis", rank)?;
     }
