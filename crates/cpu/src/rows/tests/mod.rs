@@ -1,5 +1,7 @@
 //! Row programs against a plain evaluator of what was recorded.
 
+mod composites;
+mod operations;
 mod random;
 mod reference;
 
