@@ -1,1 +1,11 @@
-//! placeholder
+//! Program to program: each pass reads a MIL function and gives another one.
+//!
+//! Start from [`autodiff::differentiate`]; [`simplify::run`] cleans a function up.
+//!
+//! This crate evaluates nothing and knows no device.
+#![forbid(unsafe_code)]
+
+pub mod autodiff;
+pub mod simplify;
+
+mod edit;

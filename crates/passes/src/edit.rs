@@ -1,0 +1,90 @@
+//! What passes share: changing a finished function.
+
+use mil::{Arg, Function, Operand, Tensor, ValueId};
+use std::collections::{BTreeSet, HashMap};
+
+/// In debug builds, whether the function is valid, for [`assert_still_valid`].
+pub(crate) fn is_valid(function: &Function) -> bool {
+    cfg!(debug_assertions) && mil::verify_function(function).is_empty()
+}
+
+/// In debug builds, runs the verifier on what a pass made of a valid function.
+pub(crate) fn assert_still_valid(was_valid: bool, pass: &str, function: &Function) {
+    if cfg!(debug_assertions) && was_valid {
+        let problems = mil::verify_function(function);
+        assert!(problems.is_empty(), "{pass} broke `{}`: {problems:?}", function.name);
+    }
+}
+
+/// Calls `f` on every value reference of the function but definitions.
+pub(crate) fn for_each_use(function: &mut Function, mut f: impl FnMut(&mut ValueId)) {
+    for operation in &mut function.body.operations {
+        for arg in operation.inputs.values_mut() {
+            let operands = match arg {
+                Arg::One(operand) => std::slice::from_mut(operand),
+                Arg::Many(operands) => operands.as_mut_slice(),
+            };
+            for operand in operands {
+                if let Operand::Value(id) = operand {
+                    f(id);
+                }
+            }
+        }
+    }
+    function.body.outputs.iter_mut().for_each(f);
+}
+
+/// Drops the values that nothing defines any longer and numbers the others anew.
+pub(crate) fn compact(function: &mut Function) {
+    let mut order: Vec<ValueId> = function.inputs.clone();
+    order.extend(function.body.operations.iter().flat_map(|operation| &operation.outputs));
+    let mut renumbered = vec![None; function.values.len()];
+    let mut values = Vec::with_capacity(order.len());
+    for id in order {
+        renumbered[id.index()] = Some(ValueId(values.len() as u32));
+        values.push(function.value(id).clone());
+    }
+    let new = |id: &mut ValueId| *id = renumbered[id.index()].expect("a used value is defined");
+    function.inputs.iter_mut().for_each(new);
+    function.body.operations.iter_mut().flat_map(|o| &mut o.outputs).for_each(new);
+    for_each_use(function, new);
+    function.values = values;
+}
+
+/// Names values: those of `fixed` exactly as told, the others uniquely beside them, and labels
+/// every operation after its first result.
+///
+/// # Errors
+/// The name that is wanted for two values.
+pub(crate) fn settle_names(
+    function: &mut Function,
+    fixed: &[(ValueId, String)],
+) -> Result<(), String> {
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    let mut settled = vec![false; function.values.len()];
+    for (id, name) in fixed {
+        if !taken.insert(name.clone()) {
+            return Err(name.clone());
+        }
+        settled[id.index()] = true;
+        function.values[id.index()].name.clone_from(name);
+    }
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for (value, _) in function.values.iter_mut().zip(&settled).filter(|(_, settled)| !**settled) {
+        while !taken.insert(value.name.clone()) {
+            let stem = value.name.trim_end_matches(|c: char| c.is_ascii_digit());
+            let stem = stem.trim_end_matches('_').to_owned();
+            let count = counts.entry(stem.clone()).or_default();
+            *count += 1;
+            value.name = format!("{stem}_{count}");
+        }
+    }
+    let Function { values, body, .. } = function;
+    for operation in &mut body.operations {
+        if let Some(first) = operation.outputs.first() {
+            let label = Tensor::string(&values[first.index()].name);
+            operation.attributes.insert("name".into(), label.into());
+        }
+    }
+    Ok(())
+}
