@@ -8,6 +8,7 @@
 //! weight files.
 #![forbid(unsafe_code)]
 
+mod blob_writer;
 mod build_ops;
 mod builder;
 mod diagnostic;
@@ -25,6 +26,7 @@ mod types;
 mod verify;
 mod weights;
 
+pub use blob_writer::{AtomicFile, BlobWriter};
 pub use builder::FunctionBuilder;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use dtype::DataType;
