@@ -4,6 +4,9 @@
 use anemone_mil as mil;
 use std::path::{Path, PathBuf};
 
+/// Where a case has the folder that `@model_path` stands for.
+const PACKAGE: &str = "model.mlpackage/Data/com.apple.CoreML";
+
 #[test]
 fn texts_of_other_tools_round_trip() {
     let Some(cases) = std::env::var_os("ANEMONE_CONFORMANCE") else { return };
@@ -14,7 +17,7 @@ fn texts_of_other_tools_round_trip() {
         .collect();
     files.sort();
     assert!(!files.is_empty(), "no cases in {}", Path::new(&cases).display());
-    let (mut read, mut other_ops) = (0, vec![]);
+    let (mut read, mut weights, mut other_ops) = (0, 0, vec![]);
     for path in &files {
         let text = std::fs::read_to_string(path).expect("the file can be read");
         let program = match mil::parse(&text) {
@@ -44,13 +47,35 @@ fn texts_of_other_tools_round_trip() {
         assert!(again == program, "{} changed", path.display());
         assert_eq!(mil::print(&again), printed, "{}", path.display());
         assert_eq!(without_layout(&printed), without_layout(&text), "{}", path.display());
+        weights += load_weights(&program, &path.with_file_name(PACKAGE));
         read += 1;
     }
-    println!("{read} programs round trip, {} use ops that are not in the table", other_ops.len());
+    let others = other_ops.len();
+    println!("{read} programs round trip, {others} use ops that are not in the table");
+    println!("{weights} weights loaded");
     assert!(read > 0);
 }
 
 /// The text without white space and without the `;` after functions, which is optional.
 fn without_layout(text: &str) -> String {
     text.split_whitespace().collect::<String>().replace(");}", ")}")
+}
+
+/// Loads every weight that the program refers to and counts them.
+fn load_weights(program: &mil::Program, folder: &Path) -> usize {
+    let weights = mil::Weights::in_dir(folder);
+    let mut count = 0;
+    for function in &program.functions {
+        function.body.visit(&mut |operation| {
+            for literal in operation.attributes.values() {
+                if let mil::Literal::Blob(blob) = literal {
+                    let tensor = weights.load(blob);
+                    let tensor = tensor.unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+                    assert_eq!(tensor.dims(), blob.dims);
+                    count += 1;
+                }
+            }
+        });
+    }
+    count
 }
