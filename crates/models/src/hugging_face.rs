@@ -68,6 +68,9 @@ impl Config {
 
     /// The `config.json` of a checkpoint; [`Config::from_hugging_face`] gives the same
     /// configuration back.
+    ///
+    /// Other readers know only [`RopeStyle::Halves`]: for them, reorder an interleaved model
+    /// first, by [`halves_from_interleaved`](crate::halves_from_interleaved).
     pub fn to_hugging_face(&self) -> Value {
         let (model_type, architecture) = match self.qk_norm {
             true => ("qwen3", "Qwen3ForCausalLM"),

@@ -4,33 +4,11 @@
 //! Query head h reads key and value head h/G: heads are kept as `[K, G]`, and the products
 //! broadcast keys and values over G, which are never repeated in memory.
 
-use super::parts::{project, residual, rms_norm};
+use super::Shape;
+use super::parts::{LayerParameters, project, residual, rms_norm};
 use super::rotary::Rotary;
-use super::{Shape, float_input};
 use crate::Config;
-use crate::parameters::layer_ports;
 use mil::{DataType, FunctionBuilder, OpError, Tensor, ValueId};
-use std::collections::BTreeMap;
-
-/// The inputs of a layer that are its parameters, by port.
-pub(super) struct LayerParameters(BTreeMap<&'static str, ValueId>);
-
-impl LayerParameters {
-    /// Declares them, in the order of the inventory.
-    pub fn inputs(b: &mut FunctionBuilder, config: &Config) -> LayerParameters {
-        let ports = layer_ports(config);
-        LayerParameters(ports.iter().map(|p| (p.port, float_input(b, p.port, &p.dims))).collect())
-    }
-
-    /// The parameter with this name.
-    pub fn get(&self, port: &'static str) -> ValueId {
-        self.0[port]
-    }
-
-    fn optional(&self, port: &'static str) -> Option<ValueId> {
-        self.0.get(port).copied()
-    }
-}
 
 /// What a position asks, and what it offers to later ones.
 pub(super) struct Heads {

@@ -1,7 +1,8 @@
 //! One layer over new tokens that follow those in a cache: what generation runs.
 
-use super::attention::{LayerParameters, heads, hide_the_future, project_heads, scores};
+use super::attention::{heads, hide_the_future, project_heads, scores};
 use super::ffn::feed_forward;
+use super::parts::LayerParameters;
 use super::rotary::Rotary;
 use super::{Shape, begin, bound, float_input};
 use crate::{Config, Error};

@@ -2,8 +2,7 @@
 //!
 //! B batch, S sequence, D dim, F hidden.
 
-use super::attention::LayerParameters;
-use super::parts::{project, residual, rms_norm};
+use super::parts::{LayerParameters, project, residual, rms_norm};
 use crate::Config;
 use mil::{DataType, FunctionBuilder, Op, OpError, ValueId};
 

@@ -11,7 +11,7 @@ use mil::{DataType, Function, FunctionBuilder, Op, Type, ValueId};
 ///
 /// Inputs: `x` fp32 `[B, S, D]`, `targets` int32 `[T]`, `weights` fp32 `[T]`; the parameters
 /// `final_norm` `[D]` and `classifier` `[V, D]`, fp32. Output: `loss`, an fp32 scalar,
-/// Σ weights·(ln Σ e^logits − logits[target]). Weights of 1/T give the mean; 0 leaves a position
+/// `Σ weights·(ln Σ e^logits − logits[target])`. Weights of 1/T give the mean; 0 leaves a position
 /// out.
 pub fn head(config: &Config, shape: Shape, compute: DataType) -> Result<Function, Error> {
     let mut b = begin("head", config, compute)?;

@@ -1,7 +1,8 @@
 //! One layer over whole sequences: attention, then the feed-forward part.
 
-use super::attention::{LayerParameters, heads, hide_the_future, project_heads, scores};
+use super::attention::{heads, hide_the_future, project_heads, scores};
 use super::ffn::feed_forward;
+use super::parts::LayerParameters;
 use super::rotary::Rotary;
 use super::{Shape, begin, float_input};
 use crate::{Config, Error};

@@ -1,6 +1,31 @@
 //! What several functions have in common.
 
+use super::float_input;
+use crate::Config;
+use crate::parameters::layer_ports;
 use mil::{DataType, FunctionBuilder, Op, OpError, ValueId};
+use std::collections::BTreeMap;
+
+/// The inputs of a layer that are its parameters, by port.
+pub(super) struct LayerParameters(BTreeMap<&'static str, ValueId>);
+
+impl LayerParameters {
+    /// Declares them, in the order of the inventory.
+    pub fn inputs(b: &mut FunctionBuilder, config: &Config) -> LayerParameters {
+        let ports = layer_ports(config);
+        LayerParameters(ports.iter().map(|p| (p.port, float_input(b, p.port, &p.dims))).collect())
+    }
+
+    /// The parameter with this name.
+    pub fn get(&self, port: &'static str) -> ValueId {
+        self.0[port]
+    }
+
+    /// The parameter with this name, if the model has it.
+    pub fn optional(&self, port: &'static str) -> Option<ValueId> {
+        self.0.get(port).copied()
+    }
+}
 
 /// x / √(mean(x²) + ε) · weight over the last axis; x: `[…, N]` fp32, weight: `[N]`.
 pub(super) fn rms_norm(
