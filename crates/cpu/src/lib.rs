@@ -1,8 +1,18 @@
-//! The CPU device.
+//! The CPU device: compiles MIL functions into plans of few, fused passes over planned memory.
+//!
+//! Start from [`CpuDevice`]. `plan` turns a function into steps; `gemm` multiplies matrices,
+//! `rows` runs fused chains of element-wise operations and reductions, `team` is the threads.
+//!
+//! This crate knows no training. Its unsafe code reads and writes the memory that a plan has
+//! laid out; every block says what it relies on.
 
+mod device;
 pub mod format;
 pub mod gemm;
 pub mod isa;
+mod plan;
 pub mod rows;
 pub mod team;
 mod vecmath;
+
+pub use device::{CpuDevice, DeviceError};

@@ -1,1 +1,53 @@
-//! placeholder
+//! Text from a model: prefill and decode over a cache of keys and values, and sampling.
+//!
+//! A [`Generator`] is a model compiled for generation on one device. The prompt goes in by
+//! chunks, then one token at a time; both are the function `cached_layer` at different lengths.
+//! The cache is in surfaces, one pair a layer. This crate knows no particular device.
+#![forbid(unsafe_code)]
+
+mod generator;
+mod sample;
+
+pub use generator::{Generator, GeneratorOptions, Weights};
+pub use sample::{Sampler, Sampling};
+
+/// Why nothing can be generated.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The model's functions cannot be built.
+    #[error(transparent)]
+    Model(#[from] models::Error),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] runtime::Error),
+    /// Memory failed.
+    #[error(transparent)]
+    Surface(#[from] surface::Error),
+    /// A parameter is missing or has another size.
+    #[error("parameter `{name}` needs {expected} bytes, found {found}")]
+    Parameter {
+        /// Its name in checkpoints.
+        name: String,
+        /// Bytes by the configuration.
+        expected: usize,
+        /// Bytes given; 0 if it is missing.
+        found: usize,
+    },
+    /// More tokens than the cache holds.
+    #[error("the context is full: it holds {capacity} tokens")]
+    ContextFull {
+        /// Tokens that the cache holds.
+        capacity: usize,
+    },
+    /// A token that the model does not have.
+    #[error("token {token} is not in the vocabulary of {vocab}")]
+    Token {
+        /// The token.
+        token: u32,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
+    /// A sampling option is out of range.
+    #[error("{0}")]
+    Sampling(String),
+}

@@ -41,6 +41,8 @@ pub struct CompileOptions {
     pub parameters: Vec<String>,
     /// Outputs that [`Accumulation::Add`] adds to instead of replacing.
     pub accumulators: Vec<String>,
+    /// Inputs whose value is known now. They are no ports; shapes may depend on them.
+    pub constants: BTreeMap<String, mil::Tensor>,
     /// Where the program's weight files are.
     pub weights: mil::Weights,
 }

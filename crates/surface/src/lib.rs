@@ -56,7 +56,7 @@ impl Surface {
     /// A surface that holds a copy of `elements`.
     pub fn from_slice<T: Element>(elements: &[T]) -> Result<Surface, Error> {
         let surface = Surface::new(size_of_val(elements))?;
-        surface.write()?.as_mut::<T>().copy_from_slice(elements);
+        surface.write()?.as_mut_slice::<T>().copy_from_slice(elements);
         Ok(surface)
     }
 
@@ -110,7 +110,7 @@ impl Reading {
 
 impl Writing {
     /// The contents as elements; trailing bytes that do not fill one are left out.
-    pub fn as_mut<T: Element>(&mut self) -> &mut [T] {
+    pub fn as_mut_slice<T: Element>(&mut self) -> &mut [T] {
         element::cast_mut(self)
     }
 
@@ -170,7 +170,7 @@ mod tests {
         drop((a, b));
         let mut w = s.clone().write().unwrap();
         assert!(matches!(s.read(), Err(Error::Busy)));
-        w.as_mut::<f32>()[1] = 5.0;
+        w.as_mut_slice::<f32>()[1] = 5.0;
         drop(w);
         assert_eq!(s.read().unwrap().as_slice::<f32>(), [1.0, 5.0]);
     }

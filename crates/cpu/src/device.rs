@@ -1,0 +1,282 @@
+//! The device: compiles functions into plans and evaluates them on surfaces.
+
+use crate::gemm::{self, AlignedBytes, PackedB};
+use crate::isa::Isa;
+use crate::plan::{self, Context, Pack, PackSource, Plan};
+use crate::rows::Scratch;
+use crate::team::Team;
+use mil::{DataType, Program};
+use runtime::{
+    Accumulation, Bindings, CompileOptions, Device, Error, Executable, Placement, Port, Request,
+};
+use std::sync::{Arc, Mutex, PoisonError};
+use surface::{Reading, Surface, Writing};
+
+/// The CPU.
+pub struct CpuDevice(Arc<Shared>);
+
+/// What all executables of a device share.
+struct Shared {
+    team: Team,
+    isa: Isa,
+    /// Held while evaluating: the threads and the memory serve one evaluation at a time.
+    memory: Mutex<Memory>,
+}
+
+#[derive(Default)]
+/// Working memory, as large as the largest plan needs.
+struct Memory {
+    /// Tensors that live within an evaluation.
+    arena: AlignedBytes,
+    /// What single matrix products use.
+    products: AlignedBytes,
+    /// What single row programs use.
+    rows: Scratch,
+}
+
+/// Why the device cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The instruction set that was asked for.
+    #[error(transparent)]
+    Isa(#[from] crate::isa::Error),
+    /// The threads.
+    #[error(transparent)]
+    Team(#[from] crate::team::Error),
+}
+
+impl CpuDevice {
+    /// A device with `threads` threads, or as many as `ANEMONE_THREADS` or the machine says, and
+    /// the best instruction set of the machine, or the one that `ANEMONE_CPU_ISA` names.
+    pub fn new(threads: Option<usize>) -> Result<CpuDevice, DeviceError> {
+        CpuDevice::with_isa(threads, Isa::detect()?)
+    }
+
+    /// A device that uses this instruction set.
+    pub fn with_isa(threads: Option<usize>, isa: Isa) -> Result<CpuDevice, DeviceError> {
+        let team = match threads {
+            Some(threads) => Team::new(threads)?,
+            None => Team::from_environment()?,
+        };
+        let memory = Mutex::new(Memory::default());
+        Ok(CpuDevice(Arc::new(Shared { team, isa, memory })))
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.0.team.threads()
+    }
+}
+
+impl Device for CpuDevice {
+    fn name(&self) -> &str {
+        "cpu"
+    }
+
+    fn describe(&self) -> String {
+        let (isa, threads) = (self.0.isa, self.threads());
+        let plural = if threads == 1 { "" } else { "s" };
+        format!("{}, {threads} thread{plural}", gemm::kernel_name(isa))
+    }
+
+    fn compile(
+        &self,
+        program: &Program,
+        function: &str,
+        options: &CompileOptions,
+    ) -> Result<Arc<dyn Executable>, Error> {
+        mil::verify(program).map_err(|diagnostics| Error::Invalid {
+            kernel: function.to_owned(),
+            message: diagnostics.to_string(),
+        })?;
+        let function =
+            program.function(function).ok_or_else(|| Error::NoFunction(function.to_owned()))?;
+        let plan = plan::compile(function, options, self.0.isa, self.threads())?;
+        let port = |name: &str, dtype: DataType, dims: &[usize]| Port {
+            name: name.to_owned(),
+            ty: mil::TensorType::fixed(dtype, dims),
+            dims: dims.to_vec(),
+            bytes: dims.iter().product::<usize>() * dtype.bits().div_ceil(8),
+        };
+        let inputs = plan
+            .inputs
+            .iter()
+            .zip(&plan.input_types)
+            .map(|(&id, (dtype, dims))| port(&function.value(id).name, *dtype, dims))
+            .collect();
+        let outputs = function
+            .body
+            .outputs
+            .iter()
+            .zip(&plan.output_types)
+            .map(|(&id, (dtype, dims))| port(&function.value(id).name, *dtype, dims))
+            .collect();
+        {
+            let mut memory = self.0.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            memory.arena.grow(plan.arena_bytes);
+            memory.products.grow(plan.product_bytes);
+            memory.rows.reserve(plan.row_bytes);
+        }
+        let name = function.name.clone();
+        Ok(Arc::new(Compiled { shared: self.0.clone(), name, plan, inputs, outputs }))
+    }
+}
+
+/// A compiled function.
+struct Compiled {
+    shared: Arc<Shared>,
+    name: String,
+    plan: Plan,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+}
+
+impl Executable for Compiled {
+    fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    fn placement(&self) -> Vec<Placement> {
+        let place = |(value, op, place): &(String, mil::Op, String)| Placement {
+            value: value.clone(),
+            op: op.name(),
+            place: format!("cpu: {place}"),
+        };
+        self.plan.operations.iter().map(place).collect()
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.plan.arena_bytes + self.plan.product_bytes + self.plan.row_bytes
+    }
+
+    fn bind(self: Arc<Self>, bindings: Bindings) -> Result<Box<dyn Request>, Error> {
+        let (inputs, outputs) = bindings.resolve(&self.name, &self.inputs, &self.outputs)?;
+        let isa = self.shared.isa;
+        let new = |p: &Pack| {
+            PackedB::new(isa, p.k, p.n, p.storage()).map_err(|e| Error::Unsupported {
+                device: "cpu".into(),
+                kernel: self.name.clone(),
+                message: e.to_string(),
+            })
+        };
+        let packs = self.plan.packs.iter().map(new).collect::<Result<_, _>>()?;
+        let slots = 1 + inputs.len() + outputs.len() + self.plan.constants.len();
+        let mut request = Bound {
+            reading: Vec::with_capacity(inputs.len()),
+            writing: Vec::with_capacity(outputs.len()),
+            pointers: Vec::with_capacity(slots),
+            compiled: self,
+            inputs,
+            outputs,
+            packs,
+        };
+        request.pack(|source| matches!(source, PackSource::Constant(_)))?;
+        request.stage()?;
+        Ok(Box::new(request))
+    }
+}
+
+/// A compiled function with its surfaces.
+struct Bound {
+    compiled: Arc<Compiled>,
+    inputs: Vec<Surface>,
+    outputs: Vec<Surface>,
+    packs: Vec<PackedB>,
+    // Kept between evaluations for their capacity only; empty outside `evaluate`.
+    reading: Vec<Reading>,
+    writing: Vec<Writing>,
+    pointers: Vec<*mut u8>,
+}
+
+// SAFETY: `pointers` is empty outside `evaluate`, which borrows the whole request mutably; all
+// other fields are `Send`.
+unsafe impl Send for Bound {}
+
+impl Bound {
+    /// Packs the operands whose source is selected.
+    fn pack(&mut self, selected: impl Fn(PackSource) -> bool) -> Result<(), Error> {
+        let compiled = &self.compiled;
+        for (pack, packed) in compiled.plan.packs.iter().zip(&mut self.packs) {
+            if !selected(pack.source) {
+                continue;
+            }
+            let reading;
+            let bytes: &[u8] = match pack.source {
+                PackSource::Input(index) => {
+                    reading = self.inputs[index].read().map_err(|source| Error::Surface {
+                        kernel: compiled.name.clone(),
+                        name: compiled.inputs[index].name.clone(),
+                        source,
+                    })?;
+                    &reading
+                }
+                PackSource::Constant(index) => &compiled.plan.constants[index],
+            };
+            // SAFETY: the operand's strides were made from a view of a tensor that `bytes` holds
+            // whole, since a surface is at least as large as its port.
+            unsafe {
+                let base = bytes.as_ptr().add(pack.byte_offset);
+                packed.pack(&compiled.shared.team, base, &pack.operand);
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, accumulation: Accumulation) -> Result<(), Error> {
+        let compiled = &*self.compiled;
+        let surface_error = |port: &Port, source| Error::Surface {
+            kernel: compiled.name.clone(),
+            name: port.name.clone(),
+            source,
+        };
+        for (port, surface) in compiled.outputs.iter().zip(&self.outputs) {
+            self.writing.push(surface.write().map_err(|e| surface_error(port, e))?);
+        }
+        for (port, surface) in compiled.inputs.iter().zip(&self.inputs) {
+            self.reading.push(surface.read().map_err(|e| surface_error(port, e))?);
+        }
+        let mut memory = compiled.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let Memory { arena, products, rows } = &mut *memory;
+        self.pointers.push(arena.as_mut_ptr());
+        // Inputs are only read: no step of a plan has one as its target.
+        self.pointers.extend(self.reading.iter().map(|r| r.as_ptr().cast_mut()));
+        self.pointers.extend(self.writing.iter_mut().map(|w| w.as_mut_ptr()));
+        let constants = compiled.plan.constants.iter();
+        self.pointers.extend(constants.map(|c| c.as_ptr().cast_mut()));
+        let mut context = Context {
+            pointers: &self.pointers,
+            packs: &self.packs,
+            team: &compiled.shared.team,
+            isa: compiled.shared.isa,
+            product_scratch: products,
+            row_scratch: rows,
+            accumulation,
+        };
+        for step in &compiled.plan.steps {
+            // SAFETY: the arena is as large as the plan asked for when it was compiled, the
+            // guards keep every surface to this evaluation, and surfaces are as large as their
+            // ports.
+            let result = unsafe { step.run(&mut context) };
+            result.map_err(|message| Error::Evaluate { kernel: compiled.name.clone(), message })?;
+        }
+        Ok(())
+    }
+}
+
+impl Request for Bound {
+    fn stage(&mut self) -> Result<(), Error> {
+        self.pack(|source| matches!(source, PackSource::Input(_)))
+    }
+
+    fn evaluate(&mut self, accumulation: Accumulation) -> Result<(), Error> {
+        let result = self.run(accumulation);
+        self.reading.clear();
+        self.writing.clear();
+        self.pointers.clear();
+        result
+    }
+}

@@ -1,0 +1,464 @@
+//! From a function to its steps.
+
+use super::emit_rows;
+use super::fuse::{self, UnitKind};
+use super::graph::{Graph, Kind, NodeId, Product, Val};
+use super::lower::{self, Lowered};
+use super::place::{self, Location, Places, Slots, element_bytes, format};
+use super::rewrite;
+use super::step::{Fallback, ProductStep, Right, RowStep, Step, Table};
+use super::view::View;
+use crate::format::Format;
+use crate::gemm::{self, AlignedBytes};
+use crate::isa::Isa;
+use mil::{DataType, Function, Op, ValueId};
+use runtime::{CompileOptions, Error};
+use std::collections::HashMap;
+
+/// A compiled function.
+pub(crate) struct Plan {
+    pub steps: Vec<Step>,
+    /// Inputs that are ports, in order.
+    pub inputs: Vec<ValueId>,
+    pub arena_bytes: usize,
+    /// Bytes of working memory of the largest matrix product, and of the largest row program.
+    pub product_bytes: usize,
+    pub row_bytes: usize,
+    /// Element type and dims of every input and output.
+    pub input_types: Vec<(DataType, Vec<usize>)>,
+    pub output_types: Vec<(DataType, Vec<usize>)>,
+    /// Constants by slot.
+    pub constants: Vec<AlignedBytes>,
+    /// What is packed once per update.
+    pub packs: Vec<Pack>,
+    /// Every operation with the place where it runs.
+    pub operations: Vec<(String, Op, String)>,
+}
+
+/// Products of at least this many rows have their parameters packed.
+const PACKED_ROWS: usize = 8;
+
+/// A right operand that is packed when parameters are staged.
+pub(crate) struct Pack {
+    pub source: PackSource,
+    pub byte_offset: usize,
+    pub k: usize,
+    pub n: usize,
+    pub operand: gemm::Operand,
+}
+
+impl Pack {
+    /// The format that the packed operand is kept in.
+    pub fn storage(&self) -> Format {
+        storage(&self.operand)
+    }
+}
+
+fn storage(operand: &gemm::Operand) -> Format {
+    operand.round.unwrap_or(operand.format)
+}
+
+/// Where a packed operand comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PackSource {
+    /// An input by index: packed anew when staged.
+    Input(usize),
+    /// A constant by index: packed once.
+    Constant(usize),
+}
+
+/// Compiles a function.
+pub(crate) fn compile(
+    function: &Function,
+    options: &CompileOptions,
+    isa: Isa,
+    threads: usize,
+) -> Result<Plan, Error> {
+    let Lowered { mut graph, inputs, operations } =
+        lower::lower(function, &options.constants, &options.weights)?;
+    let accumulates: Vec<bool> = function
+        .body
+        .outputs
+        .iter()
+        .map(|&id| options.accumulators.contains(&function.value(id).name))
+        .collect();
+    check_elements(&graph, &function.name)?;
+    rewrite::convert_in_products(&mut graph);
+    strip_conversions(&mut graph);
+    place::separate_outputs(&mut graph, &accumulates);
+    let uses = graph.uses();
+    let units = fuse::fuse(&graph, &uses);
+    let slots = Slots { inputs: inputs.len(), outputs: graph.outputs.len() };
+    let places = place::place(&graph, &uses, &units, slots, &accumulates);
+    let input_types = graph
+        .nodes
+        .iter()
+        .filter(|node| matches!(node.kind, Kind::Input(_)))
+        .map(|node| (node.dtype, node.dims.clone()))
+        .collect();
+    let output_types = graph
+        .outputs
+        .iter()
+        .map(|output| (graph.nodes[output.node].dtype, output.view.dims.clone()))
+        .collect();
+    let is_parameter: Vec<bool> =
+        inputs.iter().map(|&id| options.parameters.contains(&function.value(id).name)).collect();
+
+    let mut constants = vec![];
+    let mut constant_of = HashMap::new();
+    for (node, n) in graph.nodes.iter().enumerate().filter(|(node, _)| uses[*node] > 0) {
+        if let Kind::Constant(array) = &n.kind {
+            constant_of.insert(node, constants.len());
+            let tensor = array.to_tensor();
+            let mut bytes = AlignedBytes::new(tensor.bytes().len());
+            bytes.copy_from_slice(tensor.bytes());
+            constants.push(bytes);
+        }
+    }
+    let mut build = Build {
+        graph: &graph,
+        places: &places,
+        isa,
+        threads,
+        is_parameter,
+        constant_of,
+        kernel: function.name.clone(),
+        packs: vec![],
+        steps: vec![],
+    };
+    let mut place_of: HashMap<NodeId, &'static str> = HashMap::new();
+    for unit in &units {
+        match unit.kind {
+            UnitKind::Rows(_) | UnitKind::Columns(_) => {
+                let step = emit_rows::unit(&graph, &places, unit);
+                build.steps.push(Step::Rows(Box::new(step)));
+                let columns = matches!(unit.kind, UnitKind::Columns(_));
+                let place = if columns { "column reduction" } else { "row program" };
+                place_of.extend(unit.nodes.iter().map(|&n| (n, place)));
+            }
+            UnitKind::Single => {
+                let place = build.single(&unit.nodes)?;
+                place_of.extend(unit.nodes.iter().map(|&n| (n, place)));
+            }
+        }
+    }
+    let Build { steps, packs, .. } = build;
+    let product_bytes = steps.iter().map(Step::product_bytes).max().unwrap_or(0);
+    let row_bytes = steps.iter().map(|s| s.row_bytes(threads)).max().unwrap_or(0);
+    let operations = operations
+        .into_iter()
+        .map(|(name, op, node)| {
+            let place = match node {
+                None => "folded",
+                Some(node) => match graph.nodes[node].kind {
+                    Kind::Input(_) => "view of an input",
+                    Kind::Constant(_) => "folded",
+                    _ => place_of.get(&node).copied().unwrap_or("not needed"),
+                },
+            };
+            (name, op, place.to_owned())
+        })
+        .collect();
+    Ok(Plan {
+        steps,
+        inputs,
+        input_types,
+        output_types,
+        arena_bytes: places.arena_bytes,
+        product_bytes,
+        row_bytes,
+        constants,
+        packs,
+        operations,
+    })
+}
+
+/// Refuses element types that have no whole bytes in memory, unless they were folded away.
+fn check_elements(graph: &Graph, kernel: &str) -> Result<(), Error> {
+    match graph.nodes.iter().find(|n| n.dtype == DataType::String || n.dtype.bits() < 8) {
+        None => Ok(()),
+        Some(node) => Err(Error::Unsupported {
+            device: "cpu".into(),
+            kernel: kernel.to_owned(),
+            message: format!("`{}` is {}, which must be constant", node.name, node.dtype),
+        }),
+    }
+}
+
+/// Lets products read inputs through their conversions, which then may not be needed at all.
+fn strip_conversions(graph: &mut Graph) {
+    for node in 0..graph.nodes.len() {
+        let Kind::Product(product) = &graph.nodes[node].kind else { continue };
+        let (a, round_a) = rewrite::through_conversion(graph, &product.a);
+        let (b, round_b) = rewrite::through_conversion(graph, &product.b);
+        if let Kind::Product(product) = &mut graph.nodes[node].kind {
+            (product.a, product.round_a) = (a, round_a);
+            (product.b, product.round_b) = (b, round_b);
+        }
+    }
+}
+
+struct Build<'a> {
+    graph: &'a Graph,
+    places: &'a Places,
+    isa: Isa,
+    threads: usize,
+    is_parameter: Vec<bool>,
+    constant_of: HashMap<NodeId, usize>,
+    kernel: String,
+    packs: Vec<Pack>,
+    steps: Vec<Step>,
+}
+
+impl Build<'_> {
+    /// Adds the steps of a node that is a unit of its own and says what they are.
+    fn single(&mut self, nodes: &[NodeId]) -> Result<&'static str, Error> {
+        let (graph, node) = (self.graph, nodes[0]);
+        let output = self.location(node);
+        let accumulates = self.places.of[node].as_ref().is_some_and(|p| p.accumulates);
+        match &graph.nodes[node].kind {
+            Kind::Product(product) => {
+                self.product(node, product, accumulates)?;
+                return Ok("matrix product");
+            }
+            Kind::Concat(parts, axis) => {
+                let mut begin = 0;
+                for part in parts {
+                    let mut view = View::dense(&graph.nodes[node].dims);
+                    if let Some(&size) = part.view.dims.get(*axis) {
+                        view = view.slice(*axis, begin, 1, size);
+                        begin += size;
+                    }
+                    // A part that was computed in place has nothing left to move.
+                    let target = output.byte_offset
+                        + view.offset as usize * element_bytes(graph.nodes[node].dtype);
+                    let at = self.places.of[part.node].as_ref();
+                    let in_place = at.is_some_and(|p| {
+                        p.location == Location { slot: output.slot, byte_offset: target }
+                            && p.strides == view.strides
+                    });
+                    if !in_place {
+                        self.copy(part, node, &view)?;
+                    }
+                }
+                return Ok("concatenation");
+            }
+            Kind::GatherRows { table, indices } => {
+                let step = Step::GatherRows {
+                    table: self.table(table),
+                    indices: self.at(indices),
+                    count: indices.view.count(),
+                    output,
+                };
+                self.steps.push(step);
+            }
+            Kind::Pick { x, indices } => {
+                let step = Step::Pick { x: self.table(x), indices: self.at(indices), output };
+                self.steps.push(step);
+            }
+            Kind::AddRows { base, indices, updates } => {
+                if let Some(base) = base {
+                    self.carry(base, node)?;
+                }
+                let table = Table { at: output, ..self.table(&self.whole(node)) };
+                let step = Step::AddRows {
+                    table,
+                    zero_first: base.is_none(),
+                    accumulates,
+                    indices: self.at(indices),
+                    count: indices.view.count(),
+                    updates: self.at(updates),
+                };
+                self.steps.push(step);
+            }
+            Kind::AddPicked { base, indices, updates } => {
+                self.carry(base, node)?;
+                let table = Table { at: output, ..self.table(&self.whole(node)) };
+                let step =
+                    Step::AddPicked { table, indices: self.at(indices), updates: self.at(updates) };
+                self.steps.push(step);
+            }
+            Kind::Fallback { call, .. } => {
+                let call = &graph.calls[*call];
+                let args = call
+                    .args
+                    .iter()
+                    .map(|(id, val)| {
+                        (*id, self.at(val), graph.nodes[val.node].dtype, val.view.clone())
+                    })
+                    .collect();
+                let mut results = vec![None; call.types.len()];
+                for &node in nodes {
+                    if let Kind::Fallback { result, .. } = &graph.nodes[node].kind {
+                        results[*result] = Some(self.location(node));
+                    }
+                }
+                let fallback = Fallback {
+                    operation: call.operation.clone(),
+                    types: call.types.clone(),
+                    args,
+                    results,
+                };
+                self.steps.push(Step::Fallback(Box::new(fallback)));
+                return Ok("interpreter");
+            }
+            _ => unreachable!("maps and reductions belong to units of rows"),
+        }
+        Ok("gather or scatter")
+    }
+
+    fn product(&mut self, node: NodeId, p: &Product, accumulates: bool) -> Result<(), Error> {
+        let n = &self.graph.nodes[node];
+        let place = self.places.of[node].as_ref().expect("a product is stored");
+        let rank = n.dims.len();
+        let (rows, cols) = (n.dims[rank - 2], n.dims[rank - 1]);
+        let k = p.a.view.dims[rank - 1];
+        let stride = |s: isize| s as usize;
+        let operand = |val: &Val, round: Option<mil::DataType>| gemm::Operand {
+            format: self.format(val.node),
+            row_stride: stride(val.view.strides[rank - 2]),
+            col_stride: stride(val.view.strides[rank - 1]),
+            round: round.and_then(format),
+        };
+        let batch: Vec<gemm::BatchAxis> = (0..rank - 2)
+            .map(|axis| gemm::BatchAxis {
+                count: n.dims[axis],
+                a: stride(p.a.view.strides[axis]),
+                b: stride(p.b.view.strides[axis]),
+                c: stride(place.strides[axis]),
+            })
+            .collect();
+        let batched = batch.iter().any(|axis| axis.count != 1);
+        let source = match self.graph.nodes[p.b.node].kind {
+            Kind::Input(index) if self.is_parameter[index] => Some(PackSource::Input(index)),
+            Kind::Constant(_) => Some(PackSource::Constant(self.constant_of[&p.b.node])),
+            _ => None,
+        };
+        // A few rows read each element once: packing it would only cost memory.
+        let source = source.filter(|_| !batched && rows >= PACKED_ROWS);
+        let right = operand(&p.b, p.round_b);
+        let mut description = gemm::Description {
+            m: rows,
+            n: cols,
+            k,
+            batch,
+            a: operand(&p.a, p.round_a),
+            b: match source {
+                Some(_) => gemm::Right::Packed(storage(&right)),
+                None => gemm::Right::Strided(right),
+            },
+            c: gemm::Output {
+                format: self.format(node),
+                row_stride: stride(place.strides[rank - 2]),
+                col_stride: stride(place.strides[rank - 1]),
+                round: p.round.and_then(format),
+                accumulate: false,
+            },
+            bias: p.bias.as_ref().map(|bias| self.format(bias.node)),
+        };
+        let kernel = self.kernel.clone();
+        let new = |d: &gemm::Description| {
+            gemm::Product::new(self.isa, self.threads, d).map_err(|e| Error::Unsupported {
+                device: "cpu".into(),
+                kernel: kernel.clone(),
+                message: e.to_string(),
+            })
+        };
+        let replace = new(&description)?;
+        let add = if accumulates {
+            description.c.accumulate = true;
+            Some(new(&description)?)
+        } else {
+            None
+        };
+        let b = match source {
+            Some(source) => Right::Packed(self.pack(source, p, k, cols, right)),
+            None => Right::At(self.at(&p.b)),
+        };
+        let bias = p.bias.as_ref().map(|bias| self.at(bias));
+        let step = ProductStep { replace, add, a: self.at(&p.a), b, c: place.location, bias };
+        self.steps.push(Step::Product(Box::new(step)));
+        Ok(())
+    }
+
+    /// The index of a packed operand, shared by products that read the same matrix alike.
+    fn pack(
+        &mut self,
+        source: PackSource,
+        p: &Product,
+        k: usize,
+        n: usize,
+        operand: gemm::Operand,
+    ) -> usize {
+        let byte_offset = self.at(&p.b).byte_offset;
+        let same = |pack: &Pack| {
+            pack.source == source
+                && pack.byte_offset == byte_offset
+                && (pack.k, pack.n) == (k, n)
+                && pack.operand == operand
+        };
+        if let Some(index) = self.packs.iter().position(same) {
+            return index;
+        }
+        self.packs.push(Pack { source, byte_offset, k, n, operand });
+        self.packs.len() - 1
+    }
+
+    /// Copies the base of an update to where the update is made, unless it is there.
+    fn carry(&mut self, base: &Val, node: NodeId) -> Result<(), Error> {
+        let at = self.places.of[base.node].as_ref().map(|p| p.location);
+        if at == Some(self.location(node)) {
+            return Ok(());
+        }
+        let view = View::dense(&self.graph.nodes[node].dims);
+        self.copy(base, node, &view)
+    }
+
+    /// Copies a value into part of a node.
+    fn copy(&mut self, from: &Val, to: NodeId, view: &View) -> Result<(), Error> {
+        let dtype = self.graph.nodes[to].dtype;
+        if format(dtype).is_some() {
+            let replace = emit_rows::copy(self.graph, self.places, from, to, view);
+            self.steps.push(Step::Rows(Box::new(RowStep { replace, add: None })));
+            return Ok(());
+        }
+        // Element types that row programs do not know are moved as bytes.
+        let place = self.places.of[to].as_ref().expect("the target is stored");
+        let width = element_bytes(dtype);
+        let mut target = view.clone();
+        target.offset += (place.location.byte_offset / width) as isize;
+        let source = self.places.of[from.node].as_ref().expect("what is copied is stored");
+        let mut view = from.view.clone();
+        view.offset += (source.location.byte_offset / width) as isize;
+        self.steps.push(Step::Move {
+            from: (source.location.slot, view),
+            to: (place.location.slot, target),
+            width,
+        });
+        Ok(())
+    }
+
+    fn whole(&self, node: NodeId) -> Val {
+        Val { node, view: View::dense(&self.graph.nodes[node].dims) }
+    }
+
+    fn table(&self, val: &Val) -> Table {
+        Table { at: self.at(val), rows: val.view.dims[0], width: val.view.dims[1] }
+    }
+
+    fn location(&self, node: NodeId) -> Location {
+        self.places.of[node].as_ref().expect("the node is stored").location
+    }
+
+    /// Where a value's first element is.
+    fn at(&self, val: &Val) -> Location {
+        let mut location = self.location(val.node);
+        let width = element_bytes(self.graph.nodes[val.node].dtype);
+        location.byte_offset += val.view.offset as usize * width;
+        location
+    }
+
+    fn format(&self, node: NodeId) -> Format {
+        format(self.graph.nodes[node].dtype).expect("products only read native element types")
+    }
+}

@@ -1,0 +1,159 @@
+//! The planner's own graph: every node computes one dense tensor; the edges are views of nodes.
+//!
+//! There are few kinds of node. Softmax, norms, attention and convolution are written as maps,
+//! row reductions and products, and it is fusion that makes one kernel of them again.
+
+use super::view::View;
+use crate::rows::{Binary, Reduction, Unary};
+use interp::Array;
+use mil::{DataType, Operation};
+
+/// Index of a node.
+pub(crate) type NodeId = usize;
+
+/// A value: some elements of a node, in some order.
+#[derive(Clone, Debug)]
+pub(crate) struct Val {
+    pub node: NodeId,
+    pub view: View,
+}
+
+/// A node and the tensor it computes.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub kind: Kind,
+    pub dims: Vec<usize>,
+    pub dtype: DataType,
+    /// The program's value that it stands for or helps to compute.
+    pub name: String,
+}
+
+/// What a node does.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// An input of the function, by index.
+    Input(usize),
+    /// A constant.
+    Constant(Array),
+    /// An element-wise function; every argument's view has the node's dims.
+    Map(MapOp, Vec<Val>),
+    /// Reduction over the argument's last axis; the node's last axis is 1.
+    Reduce(Reduction, Val),
+    /// Reduction over the argument's first axis (the argument is `[R, N]`, the node `[N]`).
+    ReduceColumns(Reduction, Val),
+    /// a `[…, m, k]` times b `[…, k, n]`, plus a bias over n.
+    Product(Box<Product>),
+    /// Arguments joined along an axis; of a single one, a copy.
+    Concat(Vec<Val>, usize),
+    /// Rows of the table `[V, N]` at the indices `[T]`; the node is `[T, N]`.
+    GatherRows { table: Val, indices: Val },
+    /// For each row, the element at its index: x `[T, N]`, indices `[T]`, node `[T]`.
+    Pick { x: Val, indices: Val },
+    /// `base` `[V, N]` (zeros if absent) with the rows of `updates` `[T, N]` added at `indices`.
+    AddRows { base: Option<Val>, indices: Val, updates: Val },
+    /// `base` `[T, N]` with `updates` `[T]` added, in each row at its index.
+    AddPicked { base: Val, indices: Val, updates: Val },
+    /// Result `result` of an operation that the interpreter evaluates.
+    Fallback { call: usize, result: usize },
+}
+
+/// Element-wise functions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum MapOp {
+    /// The argument itself, perhaps in another element type or order.
+    Copy,
+    Unary(Unary),
+    Binary(Binary),
+    /// The second argument where the first is not zero, else the third.
+    Select,
+}
+
+/// A matrix product. Batch axes broadcast: each view has the node's batch dims.
+#[derive(Debug)]
+pub(crate) struct Product {
+    pub a: Val,
+    pub b: Val,
+    pub bias: Option<Val>,
+    /// Types to round the operands to as they are read.
+    pub round_a: Option<DataType>,
+    pub round_b: Option<DataType>,
+    /// Round to this type before storing as the node's type.
+    pub round: Option<DataType>,
+}
+
+/// An operation for the interpreter.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub operation: Operation,
+    /// Operands by value id.
+    pub args: Vec<(mil::ValueId, Val)>,
+    /// Result types.
+    pub types: Vec<mil::Type>,
+}
+
+/// The graph; nodes stand after what they read.
+#[derive(Debug, Default)]
+pub(crate) struct Graph {
+    pub nodes: Vec<Node>,
+    pub calls: Vec<Call>,
+    /// The function's outputs.
+    pub outputs: Vec<Val>,
+}
+
+impl Graph {
+    /// Adds a node and gives it as a value.
+    pub fn add(&mut self, kind: Kind, dims: &[usize], dtype: DataType, name: &str) -> Val {
+        self.nodes.push(Node { kind, dims: dims.to_vec(), dtype, name: name.to_owned() });
+        Val { node: self.nodes.len() - 1, view: View::dense(dims) }
+    }
+
+    /// Adds a dense copy of a value.
+    pub fn copy(&mut self, val: Val, name: &str) -> Val {
+        let dims = val.view.dims.clone();
+        let dtype = self.nodes[val.node].dtype;
+        // Row programs know the element types that are computed with; others are moved as bytes.
+        let kind = match super::place::format(dtype) {
+            Some(_) => Kind::Map(MapOp::Copy, vec![val]),
+            None => Kind::Concat(vec![val], 0),
+        };
+        self.add(kind, &dims, dtype, name)
+    }
+
+    /// Whether the value is the whole of its node in order.
+    pub fn is_whole(&self, val: &Val) -> bool {
+        val.view.is_dense() && val.view.count() == self.nodes[val.node].dims.iter().product()
+    }
+
+    /// The values that a node reads.
+    pub fn args(&self, node: NodeId) -> Vec<&Val> {
+        match &self.nodes[node].kind {
+            Kind::Input(_) | Kind::Constant(_) => vec![],
+            Kind::Map(_, args) | Kind::Concat(args, _) => args.iter().collect(),
+            Kind::Reduce(_, x) | Kind::ReduceColumns(_, x) => vec![x],
+            Kind::Product(p) => [&p.a, &p.b].into_iter().chain(&p.bias).collect(),
+            Kind::GatherRows { table, indices } => vec![table, indices],
+            Kind::Pick { x, indices } => vec![x, indices],
+            Kind::AddRows { base, indices, updates } => {
+                base.iter().chain([indices, updates]).collect()
+            }
+            Kind::AddPicked { base, indices, updates } => vec![base, indices, updates],
+            Kind::Fallback { call, .. } => self.calls[*call].args.iter().map(|a| &a.1).collect(),
+        }
+    }
+
+    /// How many nodes and outputs read each node; 0 for one that nothing needs.
+    pub fn uses(&self) -> Vec<usize> {
+        let mut uses = vec![0; self.nodes.len()];
+        for output in &self.outputs {
+            uses[output.node] += 1;
+        }
+        for node in (0..self.nodes.len()).rev() {
+            if uses[node] > 0 {
+                for arg in self.args(node) {
+                    uses[arg.node] += 1;
+                }
+            }
+        }
+        uses
+    }
+}

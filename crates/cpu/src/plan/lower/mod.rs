@@ -1,0 +1,323 @@
+//! From a MIL function to the planner's graph.
+//!
+//! Every operation's types are inferred again from what is known now, so a program whose shapes
+//! depend on constants is planned like any other. What depends on constants alone is folded.
+
+mod conv;
+mod elementwise;
+mod index;
+mod movement;
+mod product;
+mod reduce;
+
+use super::graph::{Call, Graph, Kind, Val};
+use interp::Array;
+use mil::{
+    Arg, DataType, Env, Function, Literal, Op, OpError, Operand, Operation, Params, Tensor, Type,
+    ValueId, Weights,
+};
+use runtime::Error;
+use std::collections::BTreeMap;
+
+/// A lowered function.
+pub(crate) struct Lowered {
+    pub graph: Graph,
+    /// The inputs that are not constants, in order.
+    pub inputs: Vec<ValueId>,
+    /// For every operation the node that stands for it, `None` where it was folded away.
+    pub operations: Vec<(String, Op, Option<usize>)>,
+}
+
+/// Lowers `function`; `constants` gives inputs whose value is known.
+pub(crate) fn lower(
+    function: &Function,
+    constants: &BTreeMap<String, Tensor>,
+    weights: &Weights,
+) -> Result<Lowered, Error> {
+    let mut state = Lower {
+        types: function.values.iter().map(|v| v.ty.clone()).collect(),
+        known: vec![None; function.values.len()],
+        vals: vec![None; function.values.len()],
+        function,
+        weights,
+        graph: Graph::default(),
+    };
+    let mut inputs = vec![];
+    for &id in &function.inputs {
+        let name = &function.value(id).name;
+        if let Some(tensor) = constants.get(name) {
+            state.types[id.index()] = Type::Tensor(tensor.ty());
+            state.known[id.index()] = Some(tensor.clone());
+            continue;
+        }
+        let dims = state.fixed_dims(id)?;
+        let dtype = state.dtype(id);
+        let val = state.graph.add(Kind::Input(inputs.len()), &dims, dtype, name);
+        state.vals[id.index()] = Some(val);
+        inputs.push(id);
+    }
+    let mut operations = vec![];
+    for operation in &function.body.operations {
+        state.operation(operation)?;
+        if operation.op != Op::Const
+            && let Some(&first) = operation.outputs.first()
+        {
+            let node = state.vals[first.index()].as_ref().map(|v| v.node);
+            operations.push((function.value(first).name.clone(), operation.op, node));
+        }
+    }
+    for &id in &function.body.outputs {
+        let val = state.val(id)?;
+        state.graph.outputs.push(val);
+    }
+    Ok(Lowered { graph: state.graph, inputs, operations })
+}
+
+struct Lower<'a> {
+    function: &'a Function,
+    weights: &'a Weights,
+    /// Types as inferred here.
+    types: Vec<Type>,
+    /// Values known at compile time.
+    known: Vec<Option<Tensor>>,
+    /// Values that the graph computes.
+    vals: Vec<Option<Val>>,
+    graph: Graph,
+}
+
+impl Env for Lower<'_> {
+    fn ty(&self, id: ValueId) -> &Type {
+        &self.types[id.index()]
+    }
+
+    fn constant(&self, id: ValueId) -> Option<Tensor> {
+        self.known[id.index()].clone()
+    }
+
+    fn is_constant(&self, id: ValueId) -> bool {
+        self.known[id.index()].is_some()
+    }
+}
+
+impl Lower<'_> {
+    fn operation(&mut self, operation: &Operation) -> Result<(), Error> {
+        if operation.op == Op::Const {
+            let id = operation.output();
+            self.known[id.index()] = match operation.attributes.get("val") {
+                Some(Literal::Tensor(t)) => Some(t.clone()),
+                Some(Literal::Blob(blob)) => Some(self.weights.load(blob)?),
+                _ => return Ok(()),
+            };
+            return Ok(());
+        }
+        let operation = &self.with_weights(operation)?;
+        let types = mil::infer(operation, self)?;
+        for (&id, ty) in operation.outputs.iter().zip(&types) {
+            self.types[id.index()] = ty.clone();
+        }
+        if matches!(operation.op, Op::ReadState | Op::WriteState) {
+            return Err(self.unsupported(operation, "states are not supported yet"));
+        }
+        let known = operation.operands().all(|id| self.known[id.index()].is_some());
+        // A constant repeated stays a view of the one: what is folded takes memory.
+        let repeats = operation.op == Op::Tile;
+        if known && !(repeats && self.is_large(&types)) {
+            return self.fold(operation, &types);
+        }
+        match self.native(operation)? {
+            Some(vals) => {
+                for (&id, val) in operation.outputs.iter().zip(vals) {
+                    self.vals[id.index()] = Some(val);
+                }
+                Ok(())
+            }
+            None => self.fallback(operation, types),
+        }
+    }
+
+    /// The operation with the constants that it holds itself in memory.
+    fn with_weights(&self, operation: &Operation) -> Result<Operation, Error> {
+        let mut operation = operation.clone();
+        let operands = operation.inputs.values_mut().flat_map(|arg| match arg {
+            Arg::One(operand) => std::slice::from_mut(operand),
+            Arg::Many(operands) => operands.as_mut_slice(),
+        });
+        let literals = operands.filter_map(|operand| match operand {
+            Operand::Literal(literal) => Some(literal),
+            Operand::Value(_) => None,
+        });
+        for literal in literals.chain(operation.attributes.values_mut()) {
+            if let Literal::Blob(blob) = literal {
+                *literal = Literal::Tensor(self.weights.load(blob)?);
+            }
+        }
+        Ok(operation)
+    }
+
+    /// Whether a result of these types would take more memory than folding is worth.
+    fn is_large(&self, types: &[Type]) -> bool {
+        let count = |ty: &Type| ty.as_tensor()?.fixed_dims()?.iter().copied().reduce(|a, b| a * b);
+        types.iter().filter_map(count).any(|n| n > 4096)
+    }
+
+    /// The nodes for an operation, or `None` if it is left to the interpreter.
+    fn native(&mut self, operation: &Operation) -> Result<Option<Vec<Val>>, Error> {
+        use Op::*;
+        let one = |val: Option<Val>| val.map(|v| vec![v]);
+        Ok(match operation.op {
+            Identity | Reshape | Transpose | ExpandDims | Squeeze | SliceByIndex | SliceBySize
+            | Split | Concat | Tile | Pad | Reverse => self.movement(operation)?,
+            Linear | Matmul => one(self.product(operation)?),
+            ScaledDotProductAttention => one(self.attention(operation)?),
+            Conv => one(self.conv(operation)?),
+            Softmax | ReduceSum | ReduceMean | ReduceMax | ReduceMin | ReduceLogSumExp
+            | LayerNorm => one(self.reduction(operation)?),
+            Gather | GatherAlongAxis | Scatter | ScatterAlongAxis => one(self.index(operation)?),
+            _ => one(self.elementwise(operation)?),
+        })
+    }
+
+    /// Evaluates an operation whose operands are all known.
+    fn fold(&mut self, operation: &Operation, types: &[Type]) -> Result<(), Error> {
+        let argument = |id: ValueId| {
+            let tensor = self.known[id.index()].as_ref();
+            Array::from_tensor(tensor.expect("the caller checked that all are known"))
+        };
+        let results = interp::apply(operation, self, &argument, types)
+            .map_err(|e| self.unsupported(operation, &e.to_string()))?;
+        for (&id, array) in operation.outputs.iter().zip(results) {
+            self.known[id.index()] = Some(array.to_tensor());
+        }
+        Ok(())
+    }
+
+    fn fallback(&mut self, operation: &Operation, types: Vec<Type>) -> Result<(), Error> {
+        let mut args = vec![];
+        let mut operation = operation.clone();
+        // Constants are written in place, so that only computed values are passed at run time.
+        for arg in operation.inputs.values_mut() {
+            let operands = match arg {
+                Arg::One(operand) => std::slice::from_mut(operand),
+                Arg::Many(operands) => operands.as_mut_slice(),
+            };
+            for operand in operands {
+                let Operand::Value(id) = operand else { continue };
+                if let Some(tensor) = &self.known[id.index()] {
+                    *operand = Operand::Literal(tensor.clone().into());
+                } else {
+                    args.push((*id, self.val(*id)?));
+                }
+            }
+        }
+        let call = self.graph.calls.len();
+        for (result, (&id, ty)) in operation.outputs.iter().zip(&types).enumerate() {
+            let dims = self.fixed_dims(id)?;
+            let Some(tensor) = ty.as_tensor() else {
+                return Err(self.unsupported(&operation, "the result is not a tensor"));
+            };
+            let name = self.name(id);
+            let kind = Kind::Fallback { call, result };
+            self.vals[id.index()] = Some(self.graph.add(kind, &dims, tensor.dtype, &name));
+        }
+        self.graph.calls.push(Call { operation, args, types });
+        Ok(())
+    }
+
+    /// The value with this id; a constant becomes a node when it is first asked for.
+    fn val(&mut self, id: ValueId) -> Result<Val, Error> {
+        if let Some(val) = &self.vals[id.index()] {
+            return Ok(val.clone());
+        }
+        let name = self.name(id);
+        let Some(tensor) = &self.known[id.index()] else {
+            let kernel = self.function.name.clone();
+            return Err(Error::Invalid { kernel, message: format!("`{name}` has no value") });
+        };
+        let val = self.constant_node(&tensor.clone(), &name);
+        self.vals[id.index()] = Some(val.clone());
+        Ok(val)
+    }
+
+    fn constant_node(&mut self, tensor: &Tensor, name: &str) -> Val {
+        let array = Array::from_tensor(tensor);
+        self.graph.add(Kind::Constant(array), tensor.dims(), tensor.dtype(), name)
+    }
+
+    /// A scalar fp32 constant.
+    fn scalar(&mut self, value: f64) -> Val {
+        self.constant_node(&Tensor::float(DataType::Fp32, value), "constant")
+    }
+
+    /// What is bound to a parameter.
+    fn arg(&mut self, operation: &Operation, name: &str) -> Result<Option<Val>, Error> {
+        match operation.inputs.get(name) {
+            Some(Arg::One(operand)) => self.operand(operand).map(Some),
+            Some(Arg::Many(_)) => Err(self.unsupported(operation, "a tuple was not expected")),
+            None => match operation.attributes.get(name) {
+                Some(literal) => self.operand(&Operand::Literal(literal.clone())).map(Some),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// What is bound to a parameter that the op requires.
+    fn need(&mut self, operation: &Operation, name: &str) -> Result<Val, Error> {
+        let missing = self.unsupported(operation, &format!("parameter `{name}` is missing"));
+        self.arg(operation, name)?.ok_or(missing)
+    }
+
+    fn operand(&mut self, operand: &Operand) -> Result<Val, Error> {
+        match operand {
+            Operand::Value(id) => self.val(*id),
+            Operand::Literal(Literal::Tensor(t)) => Ok(self.constant_node(t, "constant")),
+            Operand::Literal(_) => Err(Error::Invalid {
+                kernel: self.function.name.clone(),
+                message: "a constant operand is not a tensor".into(),
+            }),
+        }
+    }
+
+    fn params<'p>(&'p self, operation: &'p Operation) -> Params<'p> {
+        Params::new(operation, self)
+    }
+
+    /// The dimensions of a value, which must all be known by now.
+    fn fixed_dims(&self, id: ValueId) -> Result<Vec<usize>, Error> {
+        let ty = &self.types[id.index()];
+        ty.as_tensor().and_then(|t| t.fixed_dims()).ok_or_else(|| Error::Unsupported {
+            device: "cpu".into(),
+            kernel: self.function.name.clone(),
+            message: format!(
+                "`{}` is {ty}; the shape must be known when the program is compiled",
+                self.function.value(id).name
+            ),
+        })
+    }
+
+    fn dtype(&self, id: ValueId) -> DataType {
+        self.types[id.index()].as_tensor().map_or(DataType::Fp32, |t| t.dtype)
+    }
+
+    /// Name, dims and element type of an operation's only result.
+    fn result(&self, operation: &Operation) -> Result<(String, Vec<usize>, DataType), Error> {
+        let id = operation.output();
+        Ok((self.name(id), self.fixed_dims(id)?, self.dtype(id)))
+    }
+
+    fn name(&self, id: ValueId) -> String {
+        self.function.value(id).name.clone()
+    }
+
+    fn node_dtype(&self, val: &Val) -> DataType {
+        self.graph.nodes[val.node].dtype
+    }
+
+    fn unsupported(&self, operation: &Operation, message: &str) -> Error {
+        let error = OpError { op: operation.op, message: message.to_owned() };
+        Error::Unsupported {
+            device: "cpu".into(),
+            kernel: self.function.name.clone(),
+            message: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Ops that only move elements: views where strides can say it, copies where they cannot.
+
+use super::Lower;
+use crate::plan::graph::{Kind, Val};
+use crate::plan::view::View;
+use mil::{Arg, Op, Operation};
+use runtime::Error;
+
+impl Lower<'_> {
+    /// The results of a movement op, or `None` if it is left to the interpreter.
+    pub(super) fn movement(&mut self, operation: &Operation) -> Result<Option<Vec<Val>>, Error> {
+        if operation.op == Op::Concat {
+            return self.concat(operation);
+        }
+        let x = self.need(operation, "x")?;
+        let with = |view: View| Some(vec![Val { node: x.node, view }]);
+        let rank = x.view.dims.len();
+        Ok(match operation.op {
+            Op::Identity => with(x.view.clone()),
+            Op::Transpose => {
+                let perm = self.params(operation).need_ints("perm")?;
+                let perm: Vec<usize> = perm
+                    .iter()
+                    .map(|&p| if p < 0 { p + rank as i64 } else { p } as usize)
+                    .collect();
+                with(x.view.permute(&perm))
+            }
+            Op::Reshape | Op::ExpandDims | Op::Squeeze => {
+                let dims = self.result(operation)?.1;
+                Some(vec![self.reshaped(&x, &dims)])
+            }
+            Op::SliceByIndex | Op::SliceBySize => {
+                let axes = mil::shape::resolve_slice(&self.params(operation), &x.view.dims)?;
+                let mut view = x.view.clone();
+                for (axis, slice) in axes.iter().enumerate() {
+                    view = view.slice(axis, slice.begin, slice.stride, slice.size);
+                }
+                for axis in (0..axes.len()).rev().filter(|&a| axes[a].dropped) {
+                    view = view.drop_axis(axis);
+                }
+                with(view)
+            }
+            Op::Reverse => {
+                let axes = self.params(operation).axes("axes", rank)?;
+                let mut view = x.view.clone();
+                for axis in axes.unwrap_or_else(|| (0..rank).collect()) {
+                    let size = view.dims[axis];
+                    view = view.slice(axis, size.saturating_sub(1), -1, size);
+                }
+                with(view)
+            }
+            Op::Split => {
+                let axis = self.params(operation).axis("axis", rank)?;
+                let mut begin = 0;
+                let mut parts = vec![];
+                for &id in &operation.outputs {
+                    let size = self.fixed_dims(id)?[axis];
+                    parts.push(Val { node: x.node, view: x.view.slice(axis, begin, 1, size) });
+                    begin += size;
+                }
+                Some(parts)
+            }
+            Op::Tile => {
+                let dims = self.result(operation)?.1;
+                Some(vec![self.tile(&x, &dims)])
+            }
+            Op::Pad => self.pad(operation, &x)?.map(|v| vec![v]),
+            _ => None,
+        })
+    }
+
+    /// The value under other dims, copied if its layout does not allow a view.
+    pub(super) fn reshaped(&mut self, x: &Val, dims: &[usize]) -> Val {
+        match x.view.reshape(dims) {
+            Some(view) => Val { node: x.node, view },
+            None => {
+                let copy = self.copied(x);
+                let view = copy.view.reshape(dims).expect("a dense view takes any shape");
+                Val { node: copy.node, view }
+            }
+        }
+    }
+
+    /// A dense copy. Axes of size 1 take no part, so that the copy has as few axes as can be.
+    pub(super) fn copied(&mut self, x: &Val) -> Val {
+        let name = self.graph.nodes[x.node].name.clone();
+        let mut view = x.view.clone();
+        for axis in (0..view.dims.len()).rev().filter(|&a| x.view.dims[a] == 1) {
+            view = view.drop_axis(axis);
+        }
+        let from = Val { node: x.node, view };
+        let copy = self.graph.copy(from, &name);
+        let view = copy.view.reshape(&x.view.dims).expect("a dense view takes any shape");
+        Val { node: copy.node, view }
+    }
+
+    /// Repetition is a broadcast over an axis put before each repeated one.
+    fn tile(&mut self, x: &Val, dims: &[usize]) -> Val {
+        let mut view = x.view.clone();
+        let mut wide = vec![];
+        for axis in (0..dims.len()).rev() {
+            let size = x.view.dims[axis];
+            wide.insert(0, size);
+            if size != dims[axis] {
+                view = view.insert_axis(axis);
+                wide.insert(0, dims[axis].checked_div(size).unwrap_or(0));
+            }
+        }
+        let spread = Val { node: x.node, view: view.broadcast(&wide) };
+        self.reshaped(&spread, dims)
+    }
+
+    fn concat(&mut self, operation: &Operation) -> Result<Option<Vec<Val>>, Error> {
+        let (name, dims, dtype) = self.result(operation)?;
+        let params = self.params(operation);
+        let axis = params.axis("axis", dims.len())?;
+        if params.bool("interleave")? {
+            return Ok(None);
+        }
+        let Some(Arg::Many(operands)) = operation.inputs.get("values") else { return Ok(None) };
+        let mut parts = vec![];
+        for operand in operands {
+            let part = self.operand(operand)?;
+            let part = if part.view.dims.is_empty() { self.reshaped(&part, &[1]) } else { part };
+            parts.push(part);
+        }
+        Ok(Some(vec![self.graph.add(Kind::Concat(parts, axis), &dims, dtype, &name)]))
+    }
+
+    /// Constant padding: the operand joined with constants along each padded axis.
+    fn pad(&mut self, operation: &Operation, x: &Val) -> Result<Option<Val>, Error> {
+        let params = self.params(operation);
+        if params.string("mode")? != "constant" || !params.is_known("pad") {
+            return Ok(None);
+        }
+        let pad = params.need_ints("pad")?;
+        let fill = params.float("constant_val")?;
+        if !self.node_dtype(x).is_float() || pad.iter().any(|&p| p < 0) {
+            return Ok(None);
+        }
+        let amounts: Vec<(usize, usize)> =
+            pad.chunks_exact(2).map(|p| (p[0] as usize, p[1] as usize)).collect();
+        let name = self.name(operation.output());
+        Ok(Some(self.padded(x, &amounts, fill, &name)))
+    }
+
+    /// x with the last axes extended by (before, after) each.
+    pub(super) fn padded(
+        &mut self,
+        x: &Val,
+        amounts: &[(usize, usize)],
+        fill: f64,
+        name: &str,
+    ) -> Val {
+        let dtype = self.node_dtype(x);
+        let first = x.view.dims.len() - amounts.len();
+        let mut out = x.clone();
+        for (i, &(before, after)) in amounts.iter().enumerate() {
+            let axis = first + i;
+            let mut parts = vec![out.clone()];
+            for (amount, at_front) in [(before, true), (after, false)] {
+                if amount == 0 {
+                    continue;
+                }
+                let constant = self.constant_node(&mil::Tensor::float(dtype, fill), "padding");
+                let mut dims = out.view.dims.clone();
+                dims[axis] = amount;
+                let view = constant.view.broadcast(&dims);
+                let at = if at_front { 0 } else { parts.len() };
+                parts.insert(at, Val { node: constant.node, view });
+            }
+            if parts.len() > 1 {
+                let mut dims = out.view.dims.clone();
+                dims[axis] += before + after;
+                out = self.graph.add(Kind::Concat(parts, axis), &dims, dtype, name);
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,199 @@
+//! Reductions, softmax and layer norm, over whichever axes, as maps and row reductions.
+
+use super::Lower;
+use crate::plan::graph::{Kind, MapOp, Val};
+use crate::rows::{Binary, Reduction, Unary};
+use mil::{DataType, Op, Operation};
+use runtime::Error;
+
+impl Lower<'_> {
+    /// The result of a reducing op, or `None` if it is left to the interpreter.
+    pub(super) fn reduction(&mut self, operation: &Operation) -> Result<Option<Val>, Error> {
+        let (name, dims, dtype) = self.result(operation)?;
+        let x = self.need(operation, "x")?;
+        let rank = x.view.dims.len();
+        let float = matches!(self.node_dtype(&x), DataType::Fp32 | DataType::Fp16 | DataType::Bf16);
+        if !float || x.view.count() == 0 || rank == 0 {
+            return Ok(None);
+        }
+        let params = self.params(operation);
+        let axes = match operation.op {
+            Op::Softmax => vec![params.axis("axis", rank)?],
+            _ => params.axes("axes", rank)?.unwrap_or_else(|| (0..rank).collect()),
+        };
+        if axes.is_empty() {
+            return Ok(None);
+        }
+        match operation.op {
+            Op::ReduceSum => {
+                let sum = self.reduce(Reduction::Sum, &x, &axes, &name);
+                Ok(Some(self.finish(sum, None, &dims, dtype, &name)))
+            }
+            Op::ReduceMean => {
+                let count: usize = axes.iter().map(|&a| x.view.dims[a]).product();
+                let sum = self.reduce(Reduction::Sum, &x, &axes, &name);
+                Ok(Some(self.finish(sum, Some(1.0 / count as f64), &dims, dtype, &name)))
+            }
+            Op::ReduceMax | Op::ReduceMin => {
+                let max = operation.op == Op::ReduceMax;
+                let reduction = if max { Reduction::Max } else { Reduction::Min };
+                let out = self.reduce(reduction, &x, &axes, &name);
+                Ok(Some(self.finish(out, None, &dims, dtype, &name)))
+            }
+            Op::ReduceLogSumExp => {
+                let rows = self.rows(&x, &axes);
+                let (max, exp) = self.shifted_exp(&rows, &name);
+                let sum = self.row_reduce(Reduction::Sum, &exp, &name);
+                let log = self.f32_map(MapOp::Unary(Unary::Log), &[sum], &name);
+                let out = self.f32_map(MapOp::Binary(Binary::Add), &[log, max], &name);
+                Ok(Some(self.finish(out, None, &dims, dtype, &name)))
+            }
+            Op::Softmax => {
+                let rows = self.rows(&x, &axes);
+                let out = self.softmax(&rows, dtype, &name);
+                Ok(Some(self.unrowed(out, &axes, &dims)))
+            }
+            Op::LayerNorm => self.layer_norm(operation, &x, &axes).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Softmax along the last axis.
+    pub(super) fn softmax(&mut self, rows: &Val, dtype: DataType, name: &str) -> Val {
+        let (_, exp) = self.shifted_exp(rows, name);
+        let sum = self.row_reduce(Reduction::Sum, &exp, name);
+        let recip = self.f32_map(MapOp::Unary(Unary::Recip), &[sum], name);
+        let dims = rows.view.dims.clone();
+        self.map(MapOp::Binary(Binary::Mul), &[exp, recip], &dims, dtype, name)
+    }
+
+    /// The maximum of each row, and exp(row − maximum).
+    fn shifted_exp(&mut self, rows: &Val, name: &str) -> (Val, Val) {
+        let max = self.row_reduce(Reduction::Max, rows, name);
+        let shifted = self.f32_map(MapOp::Binary(Binary::Sub), &[rows.clone(), max.clone()], name);
+        let exp = self.f32_map(MapOp::Unary(Unary::Exp), &[shifted], name);
+        (max, exp)
+    }
+
+    /// (x − mean)/√(variance + ε)·gamma + beta, the mean taken over `axes`.
+    fn layer_norm(&mut self, operation: &Operation, x: &Val, axes: &[usize]) -> Result<Val, Error> {
+        let (name, dims, dtype) = self.result(operation)?;
+        let epsilon = self.params(operation).float("epsilon")?;
+        let rows = self.rows(x, axes);
+        let wide = rows.view.dims.clone();
+        let n = wide.last().copied().unwrap_or(1) as f64;
+        let over_n = self.scalar(1.0 / n);
+        let epsilon = self.scalar(epsilon);
+        let binary = MapOp::Binary;
+        let sum = self.row_reduce(Reduction::Sum, &rows, &name);
+        let mean = self.f32_map(binary(Binary::Mul), &[sum, over_n.clone()], &name);
+        let centered = self.f32_map(binary(Binary::Sub), &[rows, mean], &name);
+        let square =
+            self.f32_map(MapOp::Unary(Unary::Square), std::slice::from_ref(&centered), &name);
+        let sum = self.row_reduce(Reduction::Sum, &square, &name);
+        let variance = self.f32_map(binary(Binary::Mul), &[sum, over_n], &name);
+        let shifted = self.f32_map(binary(Binary::Add), &[variance, epsilon], &name);
+        let rsqrt = self.f32_map(MapOp::Unary(Unary::Rsqrt), &[shifted], &name);
+        let mut out = self.f32_map(binary(Binary::Mul), &[centered, rsqrt], &name);
+        for (parameter, op) in [("gamma", Binary::Mul), ("beta", Binary::Add)] {
+            if let Some(gain) = self.arg(operation, parameter)? {
+                let flat = self.reshaped(&gain, &[gain.view.count()]);
+                out = self.f32_map(binary(op), &[out, flat], &name);
+            }
+        }
+        if dtype != DataType::Fp32 {
+            out = self.map(MapOp::Copy, &[out], &wide, dtype, &name);
+        }
+        Ok(self.unrowed(out, axes, &dims))
+    }
+
+    /// A reduction over `axes`: `[…kept, 1]` in fp32.
+    fn reduce(&mut self, op: Reduction, x: &Val, axes: &[usize], name: &str) -> Val {
+        let rank = x.view.dims.len();
+        let reduced: usize = axes.iter().map(|&a| x.view.dims[a]).product();
+        let is_leading = axes.iter().enumerate().all(|(i, &a)| i == a) && axes.len() < rank;
+        let kept = &x.view.dims[axes.len().min(rank)..];
+        if is_leading && reduced > 1 {
+            // Sums down the columns read the rows in order instead of jumping between them.
+            let n = kept.iter().product();
+            let flat = self.reshaped(x, &[reduced, n]);
+            let dtype = DataType::Fp32;
+            return self.graph.add(Kind::ReduceColumns(op, flat), &[n], dtype, name);
+        }
+        let last = x.view.dims[rank - 1];
+        if axes.len() == 1 && axes[0] + 1 < rank && reduced <= 16 && last >= 16 {
+            // A short axis in the middle: the slices along it, combined.
+            return self.combine_slices(op, x, axes[0], name);
+        }
+        let rows = self.rows(x, axes);
+        self.row_reduce(op, &rows, name)
+    }
+
+    fn combine_slices(&mut self, op: Reduction, x: &Val, axis: usize, name: &str) -> Val {
+        let combine = match op {
+            Reduction::Sum => Binary::Add,
+            Reduction::Max => Binary::Max,
+            Reduction::Min => Binary::Min,
+        };
+        let slice = |i| Val { node: x.node, view: x.view.slice(axis, i, 1, 1) };
+        let mut out = slice(0);
+        for i in 1..x.view.dims[axis] {
+            out = self.f32_map(MapOp::Binary(combine), &[out, slice(i)], name);
+        }
+        out
+    }
+
+    /// The reduction of every row to one element.
+    fn row_reduce(&mut self, op: Reduction, rows: &Val, name: &str) -> Val {
+        let mut dims = rows.view.dims.clone();
+        if let Some(last) = dims.last_mut() {
+            *last = 1;
+        }
+        self.graph.add(Kind::Reduce(op, rows.clone()), &dims, DataType::Fp32, name)
+    }
+
+    /// x as rows over `axes`: the other axes first, then one axis that runs over `axes`.
+    fn rows(&mut self, x: &Val, axes: &[usize]) -> Val {
+        let rank = x.view.dims.len();
+        let kept: Vec<usize> = (0..rank).filter(|a| !axes.contains(a)).collect();
+        let perm: Vec<usize> = kept.iter().chain(axes).copied().collect();
+        let moved = Val { node: x.node, view: x.view.permute(&perm) };
+        let mut dims: Vec<usize> = kept.iter().map(|&a| x.view.dims[a]).collect();
+        dims.push(axes.iter().map(|&a| x.view.dims[a]).product());
+        self.reshaped(&moved, &dims)
+    }
+
+    /// The opposite of [`Self::rows`] for a result that is as large as x: dims of x.
+    fn unrowed(&mut self, rows: Val, axes: &[usize], dims: &[usize]) -> Val {
+        let rank = dims.len();
+        let kept: Vec<usize> = (0..rank).filter(|a| !axes.contains(a)).collect();
+        let order: Vec<usize> = kept.iter().chain(axes).copied().collect();
+        let moved_dims: Vec<usize> = order.iter().map(|&a| dims[a]).collect();
+        let wide = self.reshaped(&rows, &moved_dims);
+        let mut back = vec![0; rank];
+        for (position, &axis) in order.iter().enumerate() {
+            back[axis] = position;
+        }
+        Val { node: wide.node, view: wide.view.permute(&back) }
+    }
+
+    /// Scales a reduced value, gives it its type and its dims.
+    fn finish(
+        &mut self,
+        x: Val,
+        scale: Option<f64>,
+        dims: &[usize],
+        dtype: DataType,
+        name: &str,
+    ) -> Val {
+        let mut out = x;
+        let wide = out.view.dims.clone();
+        if let Some(scale) = scale {
+            let scale = self.scalar(scale);
+            out = self.map(MapOp::Binary(Binary::Mul), &[out, scale], &wide, dtype, name);
+        } else if self.node_dtype(&out) != dtype {
+            out = self.map(MapOp::Copy, &[out], &wide, dtype, name);
+        }
+        self.reshaped(&out, dims)
+    }
+}

@@ -1,0 +1,53 @@
+//! Rewrites that save a pass over memory around matrix products.
+
+use super::graph::{Graph, Kind, MapOp, NodeId, Val};
+use mil::DataType;
+
+/// A product whose only reader converts it is stored converted: the rounding to the product's
+/// own type happens in registers.
+pub(crate) fn convert_in_products(graph: &mut Graph) {
+    let uses = graph.uses();
+    for node in 0..graph.nodes.len() {
+        let Kind::Map(MapOp::Copy, args) = &graph.nodes[node].kind else { continue };
+        let source = args[0].node;
+        let narrow = graph.nodes[source].dtype;
+        let same_elements = graph.is_whole(&args[0])
+            && graph.nodes[node].dims.iter().product::<usize>() == args[0].view.count();
+        let widens = graph.nodes[node].dtype == DataType::Fp32;
+        if uses[node] == 0 || uses[source] != 1 || !same_elements || !widens {
+            continue;
+        }
+        let Kind::Product(product) = &graph.nodes[source].kind else { continue };
+        if product.round.is_some() || graph.nodes[node].dims.len() < 2 {
+            continue;
+        }
+        // The reader may see the same elements under merged batch axes; the product keeps its own.
+        if graph.nodes[node].dims != graph.nodes[source].dims {
+            continue;
+        }
+        let kind = std::mem::replace(&mut graph.nodes[source].kind, Kind::Input(usize::MAX));
+        let Kind::Product(mut product) = kind else { unreachable!("matched above") };
+        product.round = (narrow != DataType::Fp32).then_some(narrow);
+        graph.nodes[node].kind = Kind::Product(product);
+    }
+}
+
+/// The value that a factor reads if it reads it through a conversion of an input: packing
+/// converts on the way. Gives the source and the element type to round to.
+pub(crate) fn through_conversion(graph: &Graph, factor: &Val) -> (Val, Option<DataType>) {
+    let mut node: NodeId = factor.node;
+    let mut round = None;
+    while let Kind::Map(MapOp::Copy, args) = &graph.nodes[node].kind {
+        let source = &args[0];
+        let narrows = matches!(graph.nodes[node].dtype, DataType::Bf16 | DataType::Fp16);
+        let from_input =
+            matches!(graph.nodes[source.node].kind, Kind::Input(_) | Kind::Constant(_));
+        let wide = graph.nodes[source.node].dtype == DataType::Fp32;
+        if !(narrows && from_input && wide && graph.is_whole(source)) {
+            break;
+        }
+        round = Some(graph.nodes[node].dtype);
+        node = source.node;
+    }
+    (Val { node, view: factor.view.clone() }, round)
+}

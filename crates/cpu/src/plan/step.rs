@@ -1,0 +1,339 @@
+//! The steps of a plan. Running one allocates nothing, but for the interpreter's.
+
+use super::place::{Location, element_bytes};
+use super::view::View;
+use crate::gemm::{self, PackedB};
+use crate::isa::Isa;
+use crate::rows::{self, RowProgram};
+use crate::team::Team;
+use interp::Array;
+use mil::{DataType, Operation, Tensor, Type, ValueId};
+use runtime::Accumulation;
+
+/// One step.
+pub(crate) enum Step {
+    /// A row program, and the one to use instead when results are to be added.
+    Rows(Box<RowStep>),
+    /// A matrix product.
+    Product(Box<ProductStep>),
+    /// Rows of a table.
+    GatherRows { table: Table, indices: Location, count: usize, output: Location },
+    /// One element of each row.
+    Pick { x: Table, indices: Location, output: Location },
+    /// Rows added to rows of a table, which is cleared first unless it has a base or the caller
+    /// asked for accumulation.
+    AddRows {
+        table: Table,
+        zero_first: bool,
+        accumulates: bool,
+        indices: Location,
+        count: usize,
+        updates: Location,
+    },
+    /// One element added to each row of a table.
+    AddPicked { table: Table, indices: Location, updates: Location },
+    /// Elements of `width` bytes moved from one view to another.
+    Move { from: (usize, View), to: (usize, View), width: usize },
+    /// An operation of the interpreter.
+    Fallback(Box<Fallback>),
+}
+
+/// A row program.
+pub(crate) struct RowStep {
+    pub replace: RowProgram,
+    /// Adds to the outputs that accumulate, if there are any.
+    pub add: Option<RowProgram>,
+}
+
+/// A matrix product with its operands.
+pub(crate) struct ProductStep {
+    pub replace: gemm::Product,
+    pub add: Option<gemm::Product>,
+    pub a: Location,
+    pub b: Right,
+    pub c: Location,
+    pub bias: Option<Location>,
+}
+
+/// A right operand.
+#[derive(Clone, Copy)]
+pub(crate) enum Right {
+    /// Packed when staged; index of the pack.
+    Packed(usize),
+    At(Location),
+}
+
+/// A dense matrix of fp32.
+#[derive(Clone, Copy)]
+pub(crate) struct Table {
+    pub at: Location,
+    pub rows: usize,
+    pub width: usize,
+}
+
+/// An operation of the interpreter with its operands.
+pub(crate) struct Fallback {
+    pub operation: Operation,
+    pub types: Vec<Type>,
+    pub args: Vec<(ValueId, Location, DataType, View)>,
+    pub results: Vec<Option<Location>>,
+}
+
+/// What a step runs with.
+pub(crate) struct Context<'a> {
+    /// Addresses by slot.
+    pub pointers: &'a [*mut u8],
+    pub packs: &'a [PackedB],
+    pub team: &'a Team,
+    pub isa: Isa,
+    pub product_scratch: &'a mut [u8],
+    pub row_scratch: &'a mut rows::Scratch,
+    pub accumulation: Accumulation,
+}
+
+impl Step {
+    /// Working memory that a matrix product needs.
+    pub fn product_bytes(&self) -> usize {
+        match self {
+            Step::Product(p) => {
+                let products = p.add.iter().chain([&p.replace]);
+                products.map(gemm::Product::scratch_bytes).max().unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Working memory that a row program needs.
+    pub fn row_bytes(&self, threads: usize) -> usize {
+        match self {
+            Step::Rows(p) => {
+                let programs = p.add.iter().chain([&p.replace]);
+                programs.map(|program| program.scratch_bytes(threads)).max().unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Runs the step.
+    ///
+    /// # Safety
+    /// Every slot's memory must hold what the plan places there, inputs and packed operands as
+    /// the plan's ports declare them, and nothing else may use it meanwhile.
+    pub unsafe fn run(&self, c: &mut Context<'_>) -> Result<(), String> {
+        let at = |location: Location| {
+            // `wrapping_add` needs no proof; the steps that use the address bring their own.
+            c.pointers[location.slot].wrapping_add(location.byte_offset)
+        };
+        let adding = c.accumulation == Accumulation::Add;
+        match self {
+            Step::Rows(p) => {
+                let program = p.add.as_ref().filter(|_| adding).unwrap_or(&p.replace);
+                // SAFETY: the plan keeps every operand of the program within its node's memory,
+                // and nodes that live together do not overlap.
+                unsafe { program.run(c.team, c.isa, c.pointers, c.row_scratch) };
+            }
+            Step::Product(p) => {
+                let product = p.add.as_ref().filter(|_| adding).unwrap_or(&p.replace);
+                let b = match p.b {
+                    Right::Packed(index) => gemm::B::Packed(&c.packs[index]),
+                    Right::At(location) => gemm::B::Strided(at(location)),
+                };
+                let bias = p.bias.map(|location| at(location).cast_const());
+                // SAFETY: as above; the description was made from the operands' own views.
+                unsafe { product.run(c.team, at(p.a), b, at(p.c), bias, c.product_scratch) };
+            }
+            Step::GatherRows { table, indices, count, output } => {
+                // SAFETY: the plan places `count` indices and `count` rows of the table's width
+                // at these locations; every row read is inside the table.
+                unsafe {
+                    let indices = std::slice::from_raw_parts(at(*indices).cast::<i32>(), *count);
+                    for (i, &index) in indices.iter().enumerate() {
+                        let row = table.row(index);
+                        let from = at(table.at).cast::<f32>().add(row * table.width);
+                        let to = at(*output).cast::<f32>().add(i * table.width);
+                        std::ptr::copy_nonoverlapping(from, to, table.width);
+                    }
+                }
+            }
+            Step::Pick { x, indices, output } => {
+                // SAFETY: the plan places as many indices and results as x has rows; every
+                // element read is inside its row.
+                unsafe {
+                    for i in 0..x.rows {
+                        let column = x.column(*at(*indices).cast::<i32>().add(i));
+                        let value = *at(x.at).cast::<f32>().add(i * x.width + column);
+                        *at(*output).cast::<f32>().add(i) = value;
+                    }
+                }
+            }
+            Step::AddRows { table, zero_first, accumulates, indices, count, updates } => {
+                let len = table.rows * table.width;
+                // SAFETY: the plan places the whole table, `count` indices and `count` rows of
+                // updates at these locations, and none of them overlap.
+                unsafe {
+                    let data = std::slice::from_raw_parts_mut(at(table.at).cast::<f32>(), len);
+                    if *zero_first && !(adding && *accumulates) {
+                        data.fill(0.0);
+                    }
+                    let indices = std::slice::from_raw_parts(at(*indices).cast::<i32>(), *count);
+                    let updates = at(*updates).cast::<f32>();
+                    for (i, &index) in indices.iter().enumerate() {
+                        let row = table.row(index);
+                        let from =
+                            std::slice::from_raw_parts(updates.add(i * table.width), table.width);
+                        let to = &mut data[row * table.width..][..table.width];
+                        for (to, from) in to.iter_mut().zip(from) {
+                            *to += from;
+                        }
+                    }
+                }
+            }
+            Step::AddPicked { table, indices, updates } => {
+                // SAFETY: the plan places as many indices and updates as the table has rows;
+                // every element written is inside its row.
+                unsafe {
+                    for i in 0..table.rows {
+                        let column = table.column(*at(*indices).cast::<i32>().add(i));
+                        let update = *at(*updates).cast::<f32>().add(i);
+                        *at(table.at).cast::<f32>().add(i * table.width + column) += update;
+                    }
+                }
+            }
+            Step::Move { from, to, width } => {
+                let (source, target) = (c.pointers[from.0], c.pointers[to.0]);
+                let (mut a, mut b) = (Walk::new(&from.1), Walk::new(&to.1));
+                while let (Some(i), Some(j)) = (a.next(), b.next()) {
+                    // SAFETY: both views stay inside their node's memory.
+                    unsafe {
+                        let from = source.offset(i * *width as isize);
+                        let to = target.offset(j * *width as isize);
+                        std::ptr::copy_nonoverlapping(from, to, *width);
+                    }
+                }
+            }
+            Step::Fallback(fallback) => {
+                // SAFETY: as for the caller.
+                unsafe { fallback.run(c.pointers)? };
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Table {
+    /// The row that an index names: from the end if negative, clamped to the table, as the
+    /// interpreter does.
+    fn row(&self, index: i32) -> usize {
+        clamp(index, self.rows)
+    }
+
+    fn column(&self, index: i32) -> usize {
+        clamp(index, self.width)
+    }
+}
+
+fn clamp(index: i32, len: usize) -> usize {
+    let index = index as isize;
+    let index = if index < 0 { index + len as isize } else { index };
+    index.clamp(0, len as isize - 1) as usize
+}
+
+impl Fallback {
+    /// # Safety
+    /// As [`Step::run`].
+    unsafe fn run(&self, pointers: &[*mut u8]) -> Result<(), String> {
+        let mut arrays: Vec<(ValueId, Array)> = vec![];
+        for (id, location, dtype, view) in &self.args {
+            let width = element_bytes(*dtype);
+            let base = pointers[location.slot].wrapping_add(location.byte_offset);
+            let mut bytes = Vec::with_capacity(view.count() * width);
+            // The location is that of the first element already.
+            for index in Walk::new(&View { offset: 0, ..view.clone() }) {
+                // SAFETY: the view stays inside its node's memory.
+                let element = unsafe {
+                    std::slice::from_raw_parts(base.offset(index * width as isize), width)
+                };
+                bytes.extend_from_slice(element);
+            }
+            let tensor =
+                Tensor::from_bytes(*dtype, &view.dims, bytes).map_err(|e| e.to_string())?;
+            arrays.push((*id, Array::from_tensor(&tensor)));
+        }
+        let types = ArgTypes(
+            arrays
+                .iter()
+                .map(|(id, array)| (*id, Type::tensor(array.dtype(), array.dims())))
+                .collect(),
+        );
+        let argument = |id: ValueId| {
+            let found = arrays.iter().find(|(other, _)| *other == id);
+            found.expect("every operand of the operation is listed").1.clone()
+        };
+        let results = interp::apply(&self.operation, &types, &argument, &self.types)
+            .map_err(|e| e.to_string())?;
+        for (location, array) in self.results.iter().zip(results) {
+            let Some(location) = location else { continue };
+            let tensor = array.to_tensor();
+            let base = pointers[location.slot].wrapping_add(location.byte_offset);
+            // SAFETY: the node's memory holds a tensor of this type, densely.
+            unsafe {
+                std::ptr::copy_nonoverlapping(tensor.bytes().as_ptr(), base, tensor.bytes().len());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The types of an operation's operands; their values are passed apart.
+struct ArgTypes(Vec<(ValueId, Type)>);
+
+impl mil::Env for ArgTypes {
+    fn ty(&self, id: ValueId) -> &Type {
+        let found = self.0.iter().find(|(other, _)| *other == id);
+        &found.expect("every operand of the operation is listed").1
+    }
+
+    fn constant(&self, _: ValueId) -> Option<Tensor> {
+        None
+    }
+}
+
+/// The storage indices of a view's elements, in order.
+struct Walk {
+    dims: Vec<usize>,
+    strides: Vec<isize>,
+    index: Vec<usize>,
+    at: isize,
+    left: usize,
+}
+
+impl Walk {
+    fn new(view: &View) -> Walk {
+        Walk {
+            dims: view.dims.clone(),
+            strides: view.strides.clone(),
+            index: vec![0; view.dims.len()],
+            at: view.offset,
+            left: view.count(),
+        }
+    }
+}
+
+impl Iterator for Walk {
+    type Item = isize;
+
+    fn next(&mut self) -> Option<isize> {
+        self.left = self.left.checked_sub(1)?;
+        let here = self.at;
+        for axis in (0..self.dims.len()).rev() {
+            self.index[axis] += 1;
+            self.at += self.strides[axis];
+            if self.index[axis] < self.dims[axis] {
+                break;
+            }
+            self.at -= self.strides[axis] * self.dims[axis] as isize;
+            self.index[axis] = 0;
+        }
+        Some(here)
+    }
+}

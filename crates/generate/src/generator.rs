@@ -1,0 +1,311 @@
+//! A model compiled for generation.
+//!
+//! Letters: D width, K key-value heads, E head dim, C cache capacity, S new tokens, V vocabulary.
+
+use crate::Error;
+use mil::{DataType, Program};
+use models::{CacheShape, Config, Role, Shape};
+use runtime::{Accumulation, Bindings, CompileOptions, Device, Executable, Request};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use surface::Surface;
+
+/// Parameters by their name in checkpoints: fp32, row-major.
+pub type Weights = BTreeMap<String, Surface>;
+
+/// How to compile a [`Generator`].
+#[derive(Clone, Copy, Debug)]
+pub struct GeneratorOptions {
+    /// Tokens that the cache holds, C: prompt and answer together.
+    pub capacity: usize,
+    /// Element type of matrix products.
+    pub compute: DataType,
+}
+
+/// Prompt tokens that are computed together.
+const CHUNK: usize = 32;
+
+/// Scores of cache slots that hold nothing yet.
+const HIDDEN: f32 = -1e9;
+
+/// A model that generates, with the keys and values of what it has read.
+pub struct Generator {
+    config: Config,
+    capacity: usize,
+    /// Tokens read so far.
+    position: usize,
+    chunk: Option<Stage>,
+    single: Stage,
+    /// Per layer: keys and values, `[K, C, E]` each.
+    caches: Vec<(Surface, Surface)>,
+    /// The vector of the token that was read last, `[1, 1, D]`.
+    last: Surface,
+    classify: Box<dyn Request>,
+    /// `[1, V]`.
+    logits: Surface,
+}
+
+/// The functions for one number of new tokens.
+struct Stage {
+    seq: usize,
+    tokens: Surface,
+    rope_cos: Surface,
+    rope_sin: Surface,
+    mask: Surface,
+    /// What the last layer gives, `[1, S, D]`.
+    result: Surface,
+    embed: Box<dyn Request>,
+    layers: Vec<Box<dyn Request>>,
+    /// New keys and values of the layer that ran last, `[K, S, E]` each.
+    new: (Surface, Surface),
+}
+
+impl Generator {
+    /// Compiles the model and takes its parameters; they must not change afterwards.
+    pub fn new(
+        device: &dyn Device,
+        config: &Config,
+        weights: &Weights,
+        options: GeneratorOptions,
+    ) -> Result<Generator, Error> {
+        let capacity = options.capacity.min(config.max_seq).max(1);
+        let ports = Ports::new(config, weights)?;
+        let cache_bytes = config.kv_heads * capacity * config.head_dim * 4;
+        let mut caches = vec![];
+        for _ in 0..config.layers {
+            caches.push((Surface::new(cache_bytes)?, Surface::new(cache_bytes)?));
+        }
+        let build = Build { device, config, ports: &ports, caches: &caches, options, capacity };
+        let chunk = if capacity >= CHUNK { Some(build.stage(CHUNK)?) } else { None };
+        let single = build.stage(1)?;
+        let one = Shape { batch: 1, seq: 1 };
+        let logits = models::logits(config, one, options.compute)?;
+        let classify = build.compile(logits, &["final_norm", "classifier"])?;
+        let (last, logits) = (Surface::new(config.dim * 4)?, Surface::new(config.vocab * 4)?);
+        let bindings = ports
+            .shared
+            .iter()
+            .filter(|(name, _)| name.as_str() != "embedding")
+            .fold(Bindings::new(), |b, (name, surface)| b.input(name, surface))
+            .input("x", &last)
+            .output("logits", &logits);
+        Ok(Generator {
+            config: *config,
+            capacity,
+            position: 0,
+            chunk,
+            single,
+            caches,
+            last,
+            classify: classify.bind(bindings)?,
+            logits,
+        })
+    }
+
+    /// Tokens that can still be read.
+    pub fn room(&self) -> usize {
+        self.capacity - self.position
+    }
+
+    /// Forgets everything read.
+    pub fn clear(&mut self) {
+        self.position = 0;
+    }
+
+    /// Reads tokens and gives the scores of the one after the last, `[V]`, through `use_scores`.
+    ///
+    /// # Errors
+    /// If there are none, one is not in the vocabulary, or they do not fit the context; nothing
+    /// is read then.
+    pub fn read<R>(
+        &mut self,
+        tokens: &[u32],
+        use_scores: impl FnOnce(&[f32]) -> R,
+    ) -> Result<R, Error> {
+        let vocab = self.config.vocab;
+        if let Some(&token) = tokens.iter().find(|&&t| t as usize >= vocab) {
+            return Err(Error::Token { token, vocab });
+        }
+        if tokens.len() > self.room() {
+            return Err(Error::ContextFull { capacity: self.capacity });
+        }
+        let mut rest = tokens;
+        while !rest.is_empty() {
+            let stage = match &mut self.chunk {
+                Some(chunk) if rest.len() >= chunk.seq => chunk,
+                _ => &mut self.single,
+            };
+            let (now, later) = rest.split_at(stage.seq);
+            stage.read(now, self.position, &self.config, self.capacity, &self.caches)?;
+            let result = stage.result.read()?;
+            let width = self.config.dim;
+            let last = &result.as_slice::<f32>()[(stage.seq - 1) * width..];
+            self.last.write()?.as_mut_slice::<f32>().copy_from_slice(last);
+            self.position += stage.seq;
+            rest = later;
+        }
+        self.classify.evaluate(Accumulation::Replace)?;
+        Ok(use_scores(self.logits.read()?.as_slice::<f32>()))
+    }
+}
+
+impl Stage {
+    /// Reads S tokens that stand at `position` and adds their keys and values to the caches.
+    fn read(
+        &mut self,
+        tokens: &[u32],
+        position: usize,
+        config: &Config,
+        capacity: usize,
+        caches: &[(Surface, Surface)],
+    ) -> Result<(), Error> {
+        for (slot, &token) in self.tokens.write()?.as_mut_slice::<i32>().iter_mut().zip(tokens) {
+            *slot = token as i32;
+        }
+        let tables = models::rope_tables(config, position, self.seq);
+        self.rope_cos.write()?.as_mut_slice::<f32>().copy_from_slice(&tables.cos);
+        self.rope_sin.write()?.as_mut_slice::<f32>().copy_from_slice(&tables.sin);
+        for row in self.mask.write()?.as_mut_slice::<f32>().chunks_exact_mut(capacity) {
+            row[..position].fill(0.0);
+            row[position..].fill(HIDDEN);
+        }
+        self.embed.evaluate(Accumulation::Replace)?;
+        for (request, (keys, values)) in self.layers.iter_mut().zip(caches) {
+            request.evaluate(Accumulation::Replace)?;
+            for (new, cache) in [(&self.new.0, keys), (&self.new.1, values)] {
+                append(new, cache, self.seq, capacity, position, config)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies `[K, S, E]` into `[K, C, E]` from slot `position` on.
+fn append(
+    new: &Surface,
+    cache: &Surface,
+    seq: usize,
+    capacity: usize,
+    position: usize,
+    config: &Config,
+) -> Result<(), Error> {
+    let width = config.head_dim;
+    let (new, mut cache) = (new.read()?, cache.write()?);
+    let heads = new.as_slice::<f32>().chunks_exact(seq * width);
+    for (rows, slots) in heads.zip(cache.as_mut_slice::<f32>().chunks_exact_mut(capacity * width)) {
+        slots[position * width..][..seq * width].copy_from_slice(rows);
+    }
+    Ok(())
+}
+
+/// The parameters by the names of the functions' inputs.
+struct Ports {
+    /// Those outside the layers.
+    shared: BTreeMap<String, Surface>,
+    layers: Vec<BTreeMap<String, Surface>>,
+}
+
+impl Ports {
+    fn new(config: &Config, weights: &Weights) -> Result<Ports, Error> {
+        let mut ports =
+            Ports { shared: BTreeMap::new(), layers: vec![BTreeMap::new(); config.layers] };
+        for parameter in models::parameters(config)? {
+            let expected = parameter.dims.iter().product::<usize>() * 4;
+            let surface = weights.get(&parameter.name);
+            let found = surface.map_or(0, Surface::len);
+            let Some(surface) = surface.filter(|_| found == expected) else {
+                return Err(Error::Parameter { name: parameter.name, expected, found });
+            };
+            let mut add = |port: &str| ports.shared.insert(port.to_owned(), surface.clone());
+            match parameter.role {
+                Role::Embedding => {
+                    add("embedding");
+                    if config.tied {
+                        add("classifier");
+                    }
+                }
+                Role::FinalNorm => {
+                    add("final_norm");
+                }
+                Role::Classifier => {
+                    add("classifier");
+                }
+                Role::Layer { index, port } => {
+                    ports.layers[index].insert(port.to_owned(), surface.clone());
+                }
+            }
+        }
+        Ok(ports)
+    }
+}
+
+struct Build<'a> {
+    device: &'a dyn Device,
+    config: &'a Config,
+    ports: &'a Ports,
+    caches: &'a [(Surface, Surface)],
+    options: GeneratorOptions,
+    capacity: usize,
+}
+
+impl Build<'_> {
+    fn compile(
+        &self,
+        function: mil::Function,
+        parameters: &[&str],
+    ) -> Result<Arc<dyn Executable>, Error> {
+        let options = CompileOptions {
+            parameters: parameters.iter().map(|p| (*p).to_owned()).collect(),
+            ..CompileOptions::default()
+        };
+        let name = function.name.clone();
+        Ok(self.device.compile(&Program::new(vec![function]), &name, &options)?)
+    }
+
+    fn stage(&self, seq: usize) -> Result<Stage, Error> {
+        let Build { config, capacity, options, .. } = *self;
+        let shape = Shape { batch: 1, seq };
+        let floats = |count: usize| Surface::new(count * 4);
+        let tokens = Surface::new(seq * 4)?;
+        let table = seq * config.head_dim / 2;
+        let (rope_cos, rope_sin) = (floats(table)?, floats(table)?);
+        let mask = floats(seq * capacity)?;
+        let kv = config.kv_heads * seq * config.head_dim;
+        let new = (floats(kv)?, floats(kv)?);
+        // A layer reads one of these and writes the other.
+        let width = seq * config.dim;
+        let activations = [floats(width)?, floats(width)?];
+
+        let embed = self.compile(models::embed(config, shape, options.compute)?, &["embedding"])?;
+        let embed = embed.bind(
+            Bindings::new()
+                .input("tokens", &tokens)
+                .input("embedding", &self.ports.shared["embedding"])
+                .output("x", &activations[0]),
+        )?;
+        let cache_shape = CacheShape { seq, capacity };
+        let function = models::cached_layer(config, cache_shape, options.compute)?;
+        let names: Vec<&str> = self.ports.layers[0].keys().map(String::as_str).collect();
+        let executable = self.compile(function, &names)?;
+        let mut layers = vec![];
+        for (index, (ports, (keys, values))) in
+            self.ports.layers.iter().zip(self.caches).enumerate()
+        {
+            let bindings = ports
+                .iter()
+                .fold(Bindings::new(), |b, (name, surface)| b.input(name, surface))
+                .input("x", &activations[index % 2])
+                .input("rope_cos", &rope_cos)
+                .input("rope_sin", &rope_sin)
+                .input("mask", &mask)
+                .input("k_cache", keys)
+                .input("v_cache", values)
+                .output("y", &activations[(index + 1) % 2])
+                .output("k_new", &new.0)
+                .output("v_new", &new.1);
+            layers.push(executable.clone().bind(bindings)?);
+        }
+        let result = activations[config.layers % 2].clone();
+        Ok(Stage { seq, tokens, rope_cos, rope_sin, mask, result, embed, layers, new })
+    }
+}
