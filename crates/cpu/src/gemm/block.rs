@@ -12,13 +12,14 @@ use super::product::{B, Memory, regions};
 use crate::format::Format;
 use std::ops::Range;
 
-/// Rows, columns and depth of a block: A's block takes half of a second-level cache of 2 MB, and
-/// a panel of B about the first-level cache.
-const ROWS: usize = 512;
+/// Rows, columns and depth of a block: A's block takes a quarter of a second-level cache of 2 MB,
+/// or half of one of 1 MB; a panel of B is streamed from there, with little more than it through
+/// the first level.
+const ROWS: usize = 256;
 const COLS: usize = 1024;
-const DEPTH: usize = 384;
+const DEPTH: usize = 512;
 /// What a thread may keep packed of either operand.
-const KEPT_BYTES: usize = 8 << 20;
+const KEPT_BYTES: usize = 16 << 20;
 
 /// The blocks of a product.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,8 @@ pub(super) struct Blocking {
     partial_sums: bool,
     /// Whether the kernel may store into C.
     direct: bool,
+    /// Whether the kernel reads rows of A as they lie.
+    direct_a: bool,
 }
 
 /// What of B is packed in the scratch memory: its address and columns.
@@ -55,9 +58,13 @@ impl Blocking {
             depth,
             part_cols: cols,
             keep_a: kept(block_rows),
-            keep_b: matches!(d.b, Right::Strided(_)) && kept(cols.next_multiple_of(kernel.nr())),
+            // Kept only for another block of rows, or another product of the batch.
+            keep_b: matches!(d.b, Right::Strided(_))
+                && kept(cols.next_multiple_of(kernel.nr()))
+                && (rows > block_rows || d.batch.iter().any(|axis| axis.b == 0)),
             partial_sums: depth < d.k && !direct,
             direct,
+            direct_a: kernel.takes_rows() && reads_well(&d.a, cols),
         }
     }
 
@@ -78,8 +85,27 @@ impl Blocking {
         };
         let partial = if self.partial_sums { self.rows * self.cols * size } else { 0 };
         let tile = kernel.mr() * kernel.nr() * size;
-        regions([self.rows * kernel.lane_bytes(a_depth), b, partial, tile])
+        let a = if self.direct_a { 0 } else { self.rows * kernel.lane_bytes(a_depth) };
+        regions([a, b, partial, tile])
     }
+}
+
+/// Whether rows of A can be read where they lie, with less work than packing them: if a row is not
+/// read often, and rows do not compete for the same places of the first cache.
+fn reads_well(a: &Operand, cols: usize) -> bool {
+    /// Columns from which packing pays.
+    const PACKED_COLS: usize = 512;
+    /// Rows so far apart share two sets of places, or one.
+    const COMPETING: usize = 2048;
+    let plain = a.format == Format::F32 && a.round.is_none_or(|format| format == Format::F32);
+    let competing = (a.row_stride * size_of::<f32>()).is_multiple_of(COMPETING);
+    plain && a.col_stride == 1 && cols <= PACKED_COLS && !competing
+}
+
+/// Whether full panels of B can be read where they lie: narrow rows of f32, near each other.
+fn is_panel(b: &Operand, nr: usize) -> bool {
+    let plain = b.format == Format::F32 && b.round.is_none_or(|format| format == Format::F32);
+    plain && b.col_stride == 1 && b.row_stride <= 4 * nr
 }
 
 /// The size of the blocks that cut `total` into as few as `limit` allows, all nearly the same.
@@ -166,21 +192,38 @@ impl Work<'_> {
     ) {
         let (mr, nr) = (self.kernel.mr(), self.kernel.nr());
         // SAFETY: passed on.
-        let (a, b) = unsafe {
-            (self.a_panels(&rows, &depth, pack_a), self.b_panels(&rows, &cols, &depth, pack_b))
-        };
+        let a = unsafe { self.a_panels(&rows, &depth, pack_a) };
+        let a_row_stride = self.blocking.direct_a.then_some(self.d.a.row_stride);
+        // SAFETY: passed on.
+        let b = unsafe { self.b_panels(&rows, &cols, &depth) };
+        // While the tiles of one panel of B are computed, the next panel is fetched.
+        let tiles = rows.len().div_ceil(mr).max(1);
+        let panel_bytes = nr * stored_bytes(self.kernel, b.format, depth.len());
+        let ahead_step = panel_bytes.div_ceil(tiles * depth.len().max(1));
         for (j, col) in cols.clone().step_by(nr).enumerate() {
+            let panel_cols = col..(col + nr).min(cols.end);
+            let mut panel: *const u8 = b.first.wrapping_add(j * b.pitch);
+            let mut b_step = nr;
+            if pack_b {
+                // A panel is packed just before it is used, which finds it in the nearest cache.
+                // SAFETY: the panel lies in the region of B's panels.
+                (panel, b_step) = unsafe { self.b_panel(&panel_cols, &depth, panel.cast_mut()) };
+            }
             for (i, row) in rows.clone().step_by(mr).enumerate() {
                 let tile = Tile {
                     depth: depth.len(),
                     a: a.first.wrapping_add(i * a.pitch),
-                    b: b.first.wrapping_add(j * b.pitch),
+                    a_row_stride,
+                    b: panel,
                     b_format: b.format,
+                    b_step,
                     c: std::ptr::null_mut(),
                     c_stride: 0,
                     rows: mr.min(rows.end - row),
-                    cols: nr.min(cols.end - col),
+                    cols: panel_cols.len(),
                     accumulate: depth.start > 0,
+                    ahead: panel.wrapping_add(b.pitch + i * ahead_step * depth.len()),
+                    ahead_step,
                 };
                 let in_block = (row - rows.start) * self.blocking.cols + (col - cols.start);
                 // SAFETY: the panels are those of this tile, which lies within the block.
@@ -245,6 +288,12 @@ impl Work<'_> {
     /// As for [`compute`].
     unsafe fn a_panels(&self, rows: &Range<usize>, depth: &Range<usize>, pack: bool) -> Panels {
         let mr = self.kernel.mr();
+        if self.blocking.direct_a {
+            let size = size_of::<f32>();
+            let at = (rows.start * self.d.a.row_stride + depth.start) * size;
+            let (first, pitch) = (self.memory.a.wrapping_add(at), mr * self.d.a.row_stride * size);
+            return Panels { first, pitch, format: Format::F32 };
+        }
         let (pitch, offset) = match self.blocking.keep_a {
             true => (self.d.k, depth.start),
             false => (depth.len(), 0),
@@ -261,7 +310,7 @@ impl Work<'_> {
         Panels { first, pitch, format: Format::F32 }
     }
 
-    /// The panels of B for `cols`, packed if `pack`, or from a packed operand.
+    /// The panels of B for `cols`; those of a strided operand may still have to be packed.
     ///
     /// # Safety
     /// As for [`compute`].
@@ -270,47 +319,60 @@ impl Work<'_> {
         rows: &Range<usize>,
         cols: &Range<usize>,
         depth: &Range<usize>,
-        pack: bool,
     ) -> Panels {
         let nr = self.kernel.nr();
+        let scratch = self.regions[1];
         let block_pitch = nr * self.kernel.lane_bytes(depth.len());
-        let base = match (self.memory.b, self.d.b) {
-            (B::Strided(base), Right::Strided(operand)) => (base, operand),
-            (B::Packed(packed), _) => {
-                let format = packed.storage();
-                let offset = nr * stored_bytes(self.kernel, format, depth.start);
-                let pitch = packed.panel_bytes();
-                let first = packed.panels().wrapping_add(cols.start / nr * pitch + offset);
-                // Widening costs a pass over the block, which pays if the block is used often.
-                if format == Format::F32 || rows.len() <= 2 * self.kernel.mr() {
-                    return Panels { first, pitch, format };
-                }
-                for panel in 0..cols.len().div_ceil(nr) {
-                    let to = self.regions[1].wrapping_add(panel * block_pitch).cast();
-                    let from = first.wrapping_add(panel * pitch);
-                    // SAFETY: a panel of the packed operand, and room for it in the region.
-                    unsafe { self.kernel.widen(format, from, to, nr * depth.len()) };
-                }
-                return Panels { first: self.regions[1], pitch: block_pitch, format: Format::F32 };
+        let in_block = Panels { first: scratch, pitch: block_pitch, format: Format::F32 };
+        let B::Packed(packed) = self.memory.b else {
+            if !self.blocking.keep_b {
+                return in_block;
             }
-            _ => unreachable!("checked before the run"),
+            let pitch = nr * self.kernel.lane_bytes(self.d.k);
+            let panel = (cols.start - self.part.start) / nr;
+            let offset = panel * pitch + nr * self.kernel.lane_bytes(depth.start);
+            return Panels { first: scratch.wrapping_add(offset), pitch, ..in_block };
         };
-        let (base, operand) = base;
-        let (first, pitch) = match self.blocking.keep_b {
-            true => {
-                let pitch = nr * self.kernel.lane_bytes(self.d.k);
-                let panel = (cols.start - self.part.start) / nr;
-                let offset = panel * pitch + nr * self.kernel.lane_bytes(depth.start);
-                (self.regions[1].wrapping_add(offset), pitch)
-            }
-            false => (self.regions[1], block_pitch),
-        };
-        if pack {
-            let lanes = Lanes { operand, lane: operand.col_stride, step: operand.row_stride };
-            // SAFETY: the region has room for the panels of the block, or of the part.
-            unsafe { self.pack(lanes, base, cols, depth, nr, first, pitch) };
+        let format = packed.storage();
+        let offset = nr * stored_bytes(self.kernel, format, depth.start);
+        let pitch = packed.panel_bytes();
+        let first = packed.panels().wrapping_add(cols.start / nr * pitch + offset);
+        // Widening costs a pass over the block, which pays if the block is used often.
+        if format == Format::F32 || rows.len() <= 2 * self.kernel.mr() {
+            return Panels { first, pitch, format };
         }
-        Panels { first, pitch, format: Format::F32 }
+        for panel in 0..cols.len().div_ceil(nr) {
+            let to = scratch.wrapping_add(panel * block_pitch).cast();
+            let from = first.wrapping_add(panel * pitch);
+            // SAFETY: a panel of the packed operand, and room for it in the region.
+            unsafe { self.kernel.widen(format, from, to, nr * depth.len()) };
+        }
+        in_block
+    }
+
+    /// One panel of a strided B with its step: packed at `to`, or where it lies in memory.
+    ///
+    /// # Safety
+    /// As for [`compute`], and `to` has room for the panel.
+    unsafe fn b_panel(
+        &self,
+        cols: &Range<usize>,
+        depth: &Range<usize>,
+        to: *mut u8,
+    ) -> (*const u8, usize) {
+        let nr = self.kernel.nr();
+        let (B::Strided(base), Right::Strided(operand)) = (self.memory.b, self.d.b) else {
+            return (to, nr);
+        };
+        let whole = cols.len() == nr && self.kernel.takes_rows() && !self.blocking.keep_b;
+        if whole && is_panel(&operand, nr) {
+            let at = (depth.start * operand.row_stride + cols.start) * size_of::<f32>();
+            return (base.wrapping_add(at), operand.row_stride);
+        }
+        let lanes = Lanes { operand, lane: operand.col_stride, step: operand.row_stride };
+        // SAFETY: passed on.
+        unsafe { self.pack(lanes, base, cols, depth, nr, to, 0) };
+        (to, nr)
     }
 
     /// Packs lanes `range` of an operand into panels of `width` lanes from `first` on.

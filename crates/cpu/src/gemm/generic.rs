@@ -240,22 +240,30 @@ unsafe fn strip_of<C: Convert, T: Number>(s: &Strip) {
         if s.b_row_stride == 1 && s.b_col_stride != 1 {
             let mut col = 0;
             while col + 4 <= s.cols {
-                (0..s.rows).for_each(|row| dots::<C, T, 4>(s, row, col, b));
+                for row in 0..s.rows {
+                    dots::<C, T, 4>(s, row, col, b);
+                }
                 col += 4;
             }
             for col in col..s.cols {
-                (0..s.rows).for_each(|row| dots::<C, T, 1>(s, row, col, b));
+                for row in 0..s.rows {
+                    dots::<C, T, 1>(s, row, col, b);
+                }
             }
             return;
         }
         s.sums.write_bytes(0, s.rows * s.cols);
         let mut step = 0;
         while step + 4 <= s.depth {
-            (0..s.rows).for_each(|row| add_rows::<C, T, 4>(s, row, step, b));
+            for row in 0..s.rows {
+                add_rows::<C, T, 4>(s, row, step, b);
+            }
             step += 4;
         }
         for step in step..s.depth {
-            (0..s.rows).for_each(|row| add_rows::<C, T, 1>(s, row, step, b));
+            for row in 0..s.rows {
+                add_rows::<C, T, 1>(s, row, step, b);
+            }
         }
     }
 }

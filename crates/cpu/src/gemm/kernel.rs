@@ -27,11 +27,17 @@ pub(super) unsafe trait Kernel: Sync {
         depth * size_of::<f32>()
     }
 
+    /// Whether `tile` also takes operands that are not packed: rows of A, and of B, as they lie in
+    /// memory, of contiguous f32.
+    fn takes_rows(&self) -> bool {
+        false
+    }
+
     /// Computes one tile.
     ///
     /// # Safety
     /// The machine has the kernel's instructions; the panels hold `depth` steps of `mr` and `nr`
-    /// lanes; C holds `rows` rows of `cols` elements that nobody else accesses.
+    /// lanes, or A holds `rows` rows of `depth` numbers if it is no panel; C holds `rows` rows of `cols` elements that nobody else accesses.
     unsafe fn tile(&self, tile: &Tile);
 
     /// Packs one panel of `width` lanes.
@@ -72,14 +78,22 @@ pub(super) unsafe trait Kernel: Sync {
 pub(super) struct Tile {
     pub depth: usize,
     pub a: *const u8,
+    /// Distance between rows of A if it is not packed, in elements.
+    pub a_row_stride: Option<usize>,
     pub b: *const u8,
     /// Format of B's panel: the kernel's own, or a narrow one that it widens on the way.
     pub b_format: Format,
+    /// Elements from one step of B to the next: `nr` in a panel, more in memory.
+    pub b_step: usize,
     pub c: *mut f32,
     pub c_stride: usize,
     pub rows: usize,
     pub cols: usize,
     pub accumulate: bool,
+    /// Memory that soon will be read; a kernel may fetch some bytes of it with every step.
+    pub ahead: *const u8,
+    /// Bytes to fetch with every step.
+    pub ahead_step: usize,
 }
 
 /// What a panel is packed from.

@@ -83,7 +83,7 @@ unsafe fn multiply(tile: &Tile, load: impl Fn(*const u8) -> [f32; NR]) {
                 }
             }
             a = a.add(MR);
-            b = b.add(NR * tile.b_format.bytes());
+            b = b.wrapping_add(tile.b_step * tile.b_format.bytes());
         }
     }
     for (i, sums) in sums.iter().enumerate().take(tile.rows) {

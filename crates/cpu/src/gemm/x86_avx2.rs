@@ -92,11 +92,11 @@ unsafe fn rows<const B: u8>(tile: &Tile) {
 unsafe fn multiply<const M: usize, const B: u8>(tile: &Tile) {
     let mut sums = [[_mm256_setzero_ps(); NV]; M];
     let (mut a, mut b) = (tile.a.cast::<f32>(), tile.b);
-    let step = NR * if B == F32 { 4 } else { 2 };
+    let size = if B == F32 { 4 } else { 2 };
     for _ in 0..tile.depth {
         // SAFETY: the panels hold `depth` steps of MR and NR lanes, and `M <= MR`.
         unsafe {
-            let columns: [__m256; NV] = std::array::from_fn(|j| load::<B>(b.add(j * step / NV)));
+            let columns: [__m256; NV] = std::array::from_fn(|j| load::<B>(b.add(j * LANES * size)));
             for (i, sums) in sums.iter_mut().enumerate() {
                 let x = _mm256_set1_ps(*a.add(i));
                 for (sum, &y) in sums.iter_mut().zip(&columns) {
@@ -104,7 +104,7 @@ unsafe fn multiply<const M: usize, const B: u8>(tile: &Tile) {
                 }
             }
             a = a.add(MR);
-            b = b.add(step);
+            b = b.wrapping_add(tile.b_step * size);
         }
     }
     for (i, sums) in sums.iter().enumerate() {

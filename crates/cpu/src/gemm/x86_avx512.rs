@@ -30,13 +30,20 @@ unsafe impl Kernel for Avx512 {
         NR
     }
 
+    fn takes_rows(&self) -> bool {
+        true
+    }
+
     unsafe fn tile(&self, tile: &Tile) {
         // SAFETY: the caller vouches for the tile and the instructions.
         unsafe {
             match tile.b_format {
-                Format::F32 => rows::<F32>(tile),
-                Format::Bf16 => rows::<BF16>(tile),
-                _ => rows::<F16>(tile),
+                Format::F32 if tile.a_row_stride.is_some() => rows::<F32, true>(tile),
+                Format::F32 => rows::<F32, false>(tile),
+                Format::Bf16 if tile.a_row_stride.is_some() => rows::<BF16, true>(tile),
+                Format::Bf16 => rows::<BF16, false>(tile),
+                _ if tile.a_row_stride.is_some() => rows::<F16, true>(tile),
+                _ => rows::<F16, false>(tile),
             }
         }
     }
@@ -70,50 +77,87 @@ unsafe impl Kernel for Avx512 {
 const F32: u8 = 0;
 const BF16: u8 = 1;
 const F16: u8 = 2;
+const FORMATS: [Format; 3] = [Format::F32, Format::Bf16, Format::F16];
 
 /// Picks the code for the number of rows, so that a low tile costs no more than its rows.
 #[inline(always)]
-unsafe fn rows<const B: u8>(tile: &Tile) {
+unsafe fn rows<const B: u8, const DIRECT: bool>(tile: &Tile) {
     // SAFETY: passed on.
     unsafe {
         match tile.rows {
-            1 => multiply::<1, B>(tile),
-            2 => multiply::<2, B>(tile),
-            3 => multiply::<3, B>(tile),
-            4 => multiply::<4, B>(tile),
-            5 => multiply::<5, B>(tile),
-            6 => multiply::<6, B>(tile),
-            7 => multiply::<7, B>(tile),
-            8 => multiply::<8, B>(tile),
-            9 => multiply::<9, B>(tile),
-            10 => multiply::<10, B>(tile),
-            11 => multiply::<11, B>(tile),
-            12 => multiply::<12, B>(tile),
-            13 => multiply::<13, B>(tile),
-            _ => multiply::<14, B>(tile),
+            1 => multiply::<1, B, DIRECT>(tile),
+            2 => multiply::<2, B, DIRECT>(tile),
+            3 => multiply::<3, B, DIRECT>(tile),
+            4 => multiply::<4, B, DIRECT>(tile),
+            5 => multiply::<5, B, DIRECT>(tile),
+            6 => multiply::<6, B, DIRECT>(tile),
+            7 => multiply::<7, B, DIRECT>(tile),
+            8 => multiply::<8, B, DIRECT>(tile),
+            9 => multiply::<9, B, DIRECT>(tile),
+            10 => multiply::<10, B, DIRECT>(tile),
+            11 => multiply::<11, B, DIRECT>(tile),
+            12 => multiply::<12, B, DIRECT>(tile),
+            13 => multiply::<13, B, DIRECT>(tile),
+            _ => multiply::<14, B, DIRECT>(tile),
         }
     }
 }
 
-/// A tile of `M` rows; B's panel is in format `B`.
+/// The body for every row below the count, written out: the compiler gives up on unrolling a loop
+/// of this size, and the sums would not be kept in registers.
+macro_rules! each_row {
+    ($count:expr, |$row:ident| $body:block) => {
+        each_row!($count, $row, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    ($count:expr, $row:ident, $body:block, $($number:literal)*) => {
+        $(if $number < $count {
+            let $row = $number;
+            $body
+        })*
+    };
+}
+
+/// A tile of `M` rows; B's panel is in format `B`, and A is a panel, or rows if `DIRECT`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
-unsafe fn multiply<const M: usize, const B: u8>(tile: &Tile) {
+unsafe fn multiply<const M: usize, const B: u8, const DIRECT: bool>(tile: &Tile) {
+    /// Rows that one register addresses, with the stride in another: once and twice are free.
+    const GROUP: usize = 3;
     let mut sums = [[_mm512_setzero_ps(); NV]; M];
-    let (mut a, mut b) = (tile.a.cast::<f32>(), tile.b);
-    let step = NR * if B == F32 { 4 } else { 2 };
+    let stride = if DIRECT { tile.a_row_stride.unwrap_or(0) } else { 1 };
+    let mut a: [*const f32; MR.div_ceil(GROUP)] =
+        std::array::from_fn(|g| tile.a.cast::<f32>().wrapping_add(g * GROUP * stride));
+    let (mut b, mut ahead) = (tile.b, tile.ahead);
+    let size = if B == F32 { 4 } else { 2 };
+    // The tile is written at the end, so its lines are fetched for writing now.
+    for i in 0..M {
+        let row = tile.c.wrapping_add(i * tile.c_stride).cast::<i8>();
+        _mm_prefetch::<_MM_HINT_ET0>(row);
+        _mm_prefetch::<_MM_HINT_ET0>(row.wrapping_add(64));
+    }
     for _ in 0..tile.depth {
-        // SAFETY: the panels hold `depth` steps of MR and NR lanes, and `M <= MR`.
+        // SAFETY: the panels hold `depth` steps of MR and NR lanes, and `M <= MR`; or A has `M`
+        // rows of `depth` numbers. Fetching cannot fault.
         unsafe {
-            let columns: [__m512; NV] = std::array::from_fn(|j| load::<B>(b.add(j * step / NV)));
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let x = _mm512_set1_ps(*a.add(i));
-                for (sum, &y) in sums.iter_mut().zip(&columns) {
-                    *sum = _mm512_fmadd_ps(x, y, *sum);
-                }
+            _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+            if M <= 4 {
+                // With few rows a step of the next panel is more than a cache line.
+                _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(64).cast());
             }
-            a = a.add(MR);
-            b = b.add(step);
+            let columns: [__m512; NV] = std::array::from_fn(|j| load::<B>(b.add(j * LANES * size)));
+            each_row!(M, |i| {
+                let x = if DIRECT {
+                    *a[i / GROUP].wrapping_add(i % GROUP * stride)
+                } else {
+                    *a[0].add(i)
+                };
+                let x = _mm512_set1_ps(x);
+                sums[i][0] = _mm512_fmadd_ps(x, columns[0], sums[i][0]);
+                sums[i][1] = _mm512_fmadd_ps(x, columns[1], sums[i][1]);
+            });
         }
+        a = a.map(|a| a.wrapping_add(if DIRECT { 1 } else { MR }));
+        b = b.wrapping_add(tile.b_step * size);
+        ahead = ahead.wrapping_add(tile.ahead_step);
     }
     let masks: [__mmask16; NV] = std::array::from_fn(|j| mask(tile.cols.saturating_sub(j * LANES)));
     for (i, sums) in sums.iter().enumerate() {
@@ -287,20 +331,109 @@ unsafe fn finish_tile(finish: &Finish) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
 unsafe fn columns(strip: &Strip) {
     // SAFETY: passed on.
-    unsafe { generic::strip::<Simd>(strip) }
+    unsafe {
+        match strip.b_format {
+            Format::F32 => columns_of::<F32>(strip),
+            Format::Bf16 => columns_of::<BF16>(strip),
+            _ => columns_of::<F16>(strip),
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn columns_of<const B: u8>(s: &Strip) {
+    /// Columns, or steps, at a time.
+    const AT_ONCE: usize = 4;
+    let along_depth = s.b_row_stride == 1 && s.b_col_stride != 1;
+    let end = if along_depth { s.cols } else { s.depth };
+    let whole = end - end % AT_ONCE;
+    // SAFETY: columns and steps below those of the strip; sums that are added to are zero first.
+    unsafe {
+        if !along_depth {
+            s.sums.write_bytes(0, s.rows * s.cols);
+        }
+        for first in (0..whole).step_by(AT_ONCE) {
+            for row in 0..s.rows {
+                match along_depth {
+                    true => dots::<B, AT_ONCE>(s, row, first),
+                    false => add_rows::<B, AT_ONCE>(s, row, first),
+                }
+            }
+        }
+        for first in whole..end {
+            for row in 0..s.rows {
+                match along_depth {
+                    true => dots::<B, 1>(s, row, first),
+                    false => add_rows::<B, 1>(s, row, first),
+                }
+            }
+        }
+    }
+}
+
+/// `N` neighboring elements of one row, each the dot product of contiguous vectors.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn dots<const B: u8, const N: usize>(s: &Strip, row: usize, col: usize) {
+    /// Elements of B that are fetched ahead of use.
+    const AHEAD: usize = 512;
+    let format = FORMATS[B as usize];
+    let a = s.a.wrapping_add(row * s.depth);
+    let mut sums = [_mm512_setzero_ps(); N];
+    for step in (0..s.depth).step_by(LANES) {
+        let mask = mask(s.depth - step);
+        // SAFETY: the masks leave steps below the depth, of a row of A and columns of B.
+        unsafe {
+            let x = _mm512_maskz_loadu_ps(mask, a.wrapping_add(step));
+            for (j, sum) in sums.iter_mut().enumerate() {
+                let index = (col + j) * s.b_col_stride + step;
+                let ahead = s.b.wrapping_add((index + AHEAD) * format.bytes());
+                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                *sum = _mm512_fmadd_ps(x, load_masked(format, s.b, index, mask), *sum);
+            }
+        }
+    }
+    for (j, &sum) in sums.iter().enumerate() {
+        // SAFETY: one of the row's sums.
+        unsafe { *s.sums.add(row * s.cols + col + j) = _mm512_reduce_add_ps(sum) };
+    }
+}
+
+/// Adds `N` rows of B, each times its element of A, to a row of sums.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn add_rows<const B: u8, const N: usize>(s: &Strip, row: usize, step: usize) {
+    let format = FORMATS[B as usize];
+    // SAFETY: the row of A has `N` more elements at `step`; the masks leave columns of the strip.
+    unsafe {
+        let a = s.a.add(row * s.depth + step);
+        let a: [__m512; N] = std::array::from_fn(|i| _mm512_set1_ps(*a.add(i)));
+        for col in (0..s.cols).step_by(LANES) {
+            let mask = mask(s.cols - col);
+            let sums = s.sums.add(row * s.cols + col);
+            let mut sum = _mm512_maskz_loadu_ps(mask, sums);
+            for (i, &a) in a.iter().enumerate() {
+                let index = (step + i) * s.b_row_stride + col;
+                sum = _mm512_fmadd_ps(a, load_masked(format, s.b, index, mask), sum);
+            }
+            _mm512_mask_storeu_ps(sums, mask, sum);
+        }
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
 unsafe fn pack(source: &Source, width: usize, panel: *mut f32) {
     // SAFETY: passed on.
     unsafe {
-        if source.lane_stride == 1 || source.depth_stride != 1 {
-            return generic::pack::<Simd>(source, width, panel);
-        }
-        match source.format {
-            Format::F32 => pack_transposed::<F32>(source, width, panel),
-            Format::Bf16 => pack_transposed::<BF16>(source, width, panel),
-            _ => pack_transposed::<F16>(source, width, panel),
+        match (source.format, source.lane_stride, source.depth_stride) {
+            (Format::F32, 1, _) => pack_contiguous::<F32>(source, width, panel),
+            (Format::Bf16, 1, _) => pack_contiguous::<BF16>(source, width, panel),
+            (_, 1, _) => pack_contiguous::<F16>(source, width, panel),
+            (Format::F32, _, 1) => pack_transposed::<F32>(source, width, panel),
+            (Format::Bf16, _, 1) => pack_transposed::<BF16>(source, width, panel),
+            (_, _, 1) => pack_transposed::<F16>(source, width, panel),
+            _ => return generic::pack::<Simd>(source, width, panel),
         }
         if let Some(format) = source.round.filter(|&f| f != source.format) {
             round(format, panel, source.depth * width);
@@ -308,11 +441,39 @@ unsafe fn pack(source: &Source, width: usize, panel: *mut f32) {
     }
 }
 
+/// Packs lanes that are neighbors in memory.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn pack_contiguous<const B: u8>(source: &Source, width: usize, panel: *mut f32) {
+    let format = FORMATS[B as usize];
+    for lane in (0..width).step_by(LANES) {
+        let from_mask = mask(source.lanes.saturating_sub(lane));
+        let to_mask = mask(width - lane);
+        for step in 0..source.depth {
+            let index = step * source.depth_stride + lane;
+            fetch_ahead(source, index + width);
+            // SAFETY: the masks leave lanes of the source, and lanes below `width` of the panel.
+            unsafe {
+                let x = load_masked(format, source.base, index, from_mask);
+                _mm512_mask_storeu_ps(panel.wrapping_add(step * width + lane), to_mask, x);
+            }
+        }
+    }
+}
+
+/// Fetches what the next panel will be packed from.
+#[inline(always)]
+fn fetch_ahead(source: &Source, index: usize) {
+    let at = source.base.wrapping_add(index * source.format.bytes());
+    // SAFETY: fetching changes nothing and cannot fault.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
+}
+
 /// Packs lanes that are contiguous along k, by transposing squares of 16 in registers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
 unsafe fn pack_transposed<const B: u8>(source: &Source, width: usize, panel: *mut f32) {
-    let format = [Format::F32, Format::Bf16, Format::F16][B as usize];
+    let format = FORMATS[B as usize];
     for first in (0..source.depth).step_by(LANES) {
         let steps = LANES.min(source.depth - first);
         let step_mask = mask(steps);
@@ -322,6 +483,7 @@ unsafe fn pack_transposed<const B: u8>(source: &Source, width: usize, panel: *mu
             for (i, row) in square.iter_mut().enumerate() {
                 if lane + i < source.lanes {
                     let index = (lane + i) * source.lane_stride + first;
+                    fetch_ahead(source, index + width * source.lane_stride);
                     // SAFETY: a lane of the source, and steps below its depth.
                     *row = unsafe { load_masked(format, source.base, index, step_mask) };
                 }
