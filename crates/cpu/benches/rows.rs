@@ -1,6 +1,7 @@
 //! How fast row programs move memory, next to a plain copy.
 //!
-//! `cargo bench -p anemone-cpu --bench rows`
+//! `cargo bench -p anemone-cpu --bench rows -- [name]`; the environment pins the threads and the
+//! instruction set.
 
 use anemone_cpu::format::Format;
 use anemone_cpu::isa::Isa;
@@ -10,27 +11,35 @@ use std::time::Instant;
 
 fn main() {
     let team = Team::from_environment().expect("a team");
-    println!("{} threads", team.threads());
-    for isa in Isa::available() {
-        println!("{isa}");
-        report(&team, isa, "softmax", 3072, 256, 2, softmax(3072, 256));
-        report(&team, isa, "softmax", 1, 151_936, 2, softmax(1, 151_936));
-        report(&team, isa, "rms norm", 256, 768, 2, rms_norm(256, 768));
-        report(&team, isa, "swiglu", 256, 2048, 3, swiglu(256, 2048));
-        report(&team, isa, "bias", 256, 2048, 2, bias(256, 2048));
-        report(&team, isa, "column sum", 3072, 768, 1, column_sum(3072, 768));
-        report(&team, isa, "transpose", 1024, 768, 2, transpose(1024, 768));
-        report(&team, isa, "rows of 32", 6144, 32, 2, rms_norm(6144, 32));
+    let isa = Isa::detect().expect("an instruction set");
+    println!("{isa}, {} threads", team.threads());
+    let programs: [(&str, usize, usize, usize, Program); 8] = [
+        ("softmax", 3072, 256, 2, softmax),
+        ("softmax", 1, 151_936, 2, softmax),
+        ("rms norm", 256, 768, 2, rms_norm),
+        ("rms norm", 6144, 32, 2, rms_norm),
+        ("swiglu", 256, 2048, 3, swiglu),
+        ("bias", 256, 2048, 2, bias),
+        ("column sum", 3072, 768, 1, column_sum),
+        ("transpose", 1024, 768, 2, transpose),
+    ];
+    let wanted = std::env::args().nth(1).filter(|word| !word.starts_with('-'));
+    for (name, rows, inner, arrays, program) in programs {
+        if wanted.as_ref().is_none_or(|word| name.contains(word)) {
+            report(&team, isa, name, arrays, (rows, inner), program(rows, inner));
+        }
     }
 }
+
+/// Makes a program on rows of some length.
+type Program = fn(usize, usize) -> RowProgram;
 
 fn report(
     team: &Team,
     isa: Isa,
     name: &str,
-    rows: usize,
-    inner: usize,
     arrays: usize,
+    (rows, inner): (usize, usize),
     program: RowProgram,
 ) {
     let count = rows * inner;

@@ -29,10 +29,10 @@ fn polynomial<const FMA: bool, const N: usize>(x: f32, coefficients: [f32; N]) -
     sum
 }
 
-/// `2ⁿ` for an integer from -126 to 127.
+/// `2ⁿ` for an integer from -126 to 127; nonsense, but no overflow, for others.
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
-    f32::from_bits(((n + 127) << 23) as u32)
+    f32::from_bits((n.wrapping_add(127) << 23) as u32)
 }
 
 /// `eˣ`.
@@ -56,8 +56,7 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     // In two factors, because 2ⁿ itself may not be a normal number.
     let n = (shifted.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32);
     let half = n >> 1;
-    // NaN leaves nonsense in `n`, which must not overflow.
-    power * power_of_two(half.clamp(-126, 127)) * power_of_two((n - half).clamp(-126, 127))
+    power * power_of_two(half) * power_of_two(n.wrapping_sub(half))
 }
 
 /// Natural logarithm.

@@ -256,13 +256,27 @@ unsafe fn load_as<T: Element>(to: &mut [f32], window: &Window<'_>) {
             }
         }
     } else if window.is_transposed() {
-        for i in 0..len {
-            // SAFETY: as above; the rows' elements `i` adjoin.
-            let from = unsafe {
-                slice::from_raw_parts(window.row::<T>(0).offset(i as isize * stride), window.rows)
-            };
-            for (to, from) in to[i..].iter_mut().step_by(len).zip(from) {
-                *to = from.widen();
+        assert_eq!(to.len(), window.rows * len);
+        // SAFETY: as above; the rows' elements `i` adjoin.
+        let from = unsafe { window.row::<T>(0) };
+        // Four elements of a row at a time, which are one vector to write.
+        let fours = len / 4 * 4;
+        for i in (0..fours).step_by(4) {
+            for row in 0..window.rows {
+                for k in 0..4 {
+                    // SAFETY: as above, and `row * len + i + k` is below the asserted length.
+                    unsafe {
+                        let value = *from.offset((i + k) as isize * stride + row as isize);
+                        *to.get_unchecked_mut(row * len + i + k) = value.widen();
+                    }
+                }
+            }
+        }
+        for i in fours..len {
+            for row in 0..window.rows {
+                // SAFETY: as above.
+                let value = unsafe { *from.offset(i as isize * stride + row as isize) };
+                to[row * len + i] = value.widen();
             }
         }
     } else {

@@ -18,7 +18,7 @@ const TILE: usize = 1024;
 const LONGEST_WHOLE: usize = 2048;
 
 /// The shape of a tile for transposing copies: both sides touch whole cache lines.
-const TRANSPOSED: (usize, usize) = (16, 64);
+const TRANSPOSED: (usize, usize) = (64, 64);
 
 pub(super) fn schedule(
     mut space: Space,
