@@ -2,7 +2,8 @@
 //!
 //! Source of names, parameters and defaults: the registry of coremltools 9.0.
 //! The type sets are those of the newest signature, so that one row serves every opset;
-//! bf16 and fp64 are accepted wherever fp32 is, which Apple's compilers do not do.
+//! bf16 and fp64 are accepted wherever fp32 is, and gamma and beta of `layer_norm` may be computed
+//! so that they can be trained; Apple's compilers do neither.
 //!
 //! Adding an op is adding a row here, its result types in `infer`, its meaning in the
 //! interpreter, and, if it is differentiable, its rule in the autodiff table.
@@ -230,7 +231,7 @@ ops! {
     /// Running sum along `axis`.
     Cumsum "cumsum" Ios15 [need("x", 'T', NUMBER), option("axis", 'I', INDEX, D::Int(0)), option("exclusive", 'B', BOOL, D::Bool(false)), option("reverse", 'B', BOOL, D::Bool(false))];
     /// (x − mean)/√(variance + ε) over `axes`, times gamma, plus beta (shapes `x.shape[axes]`).
-    LayerNorm "layer_norm" Ios15 [need("x", 'T', FLOAT), option("axes", 'I', INDEX, D::None), option("gamma", 'U', FLOAT, D::None), option("beta", 'U', FLOAT, D::None), option("epsilon", 'V', FLOAT, D::Float(1e-5))];
+    LayerNorm "layer_norm" Ios15 [need("x", 'T', FLOAT), option("axes", 'I', INDEX, D::None), may("gamma", 'U', FLOAT), may("beta", 'U', FLOAT), option("epsilon", 'V', FLOAT, D::Float(1e-5))];
 
     /// x·weightᵀ + bias; weight is `[out, in]`.
     Linear "linear" Ios15 [need("x", 'T', NUMBER), need("weight", 'U', NUMBER), may("bias", 'U', NUMBER)];

@@ -255,7 +255,7 @@ fn merge_view(operations: &mut [Operation], i: usize, facts: &Facts, function: &
         (Op::Reshape, Op::Reshape | Op::ExpandDims | Op::Squeeze) => {
             // A 0 would copy a dimension of what it reads.
             let shape = facts.tensor(operation, "shape").map(Tensor::to_i64s);
-            if !shape.is_some_and(|shape| !shape.contains(&0)) || !is_fixed(function, x) {
+            if shape.is_none_or(|shape| shape.contains(&0)) || !is_fixed(function, x) {
                 return false;
             }
             operations[i].inputs.insert("x".into(), x.into());

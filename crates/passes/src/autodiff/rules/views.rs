@@ -97,15 +97,19 @@ pub(super) fn concat(s: &mut Step) -> Done {
     let axis = s.params().axis("axis", z_dims.len())?;
     let interleave = s.params().bool("interleave")?;
     let operands = s.operation.inputs.get("values").map_or(&[][..], |arg| arg.operands());
+    // A scalar counts as a vector of one.
+    let along = |dims: &[usize]| dims.get(axis).copied().unwrap_or(1);
     let mut sizes = vec![];
     for operand in operands {
-        let ty = s.params().operand_ty(operand);
-        let dims = ty.as_tensor().and_then(|t| t.fixed_dims());
-        match (dims, operand) {
-            (Some(dims), _) => sizes.push(dims[axis]),
-            (None, Operand::Value(id)) => sizes.push(s.forward_dims(*id)?[axis]),
-            (None, Operand::Literal(_)) => return Err(s.unsupported("of values without a shape")),
-        }
+        sizes.push(match operand {
+            Operand::Value(id) => along(&s.forward_dims(*id)?),
+            Operand::Literal(literal) => {
+                match literal.ty().as_tensor().and_then(|t| t.fixed_dims()) {
+                    Some(dims) => along(&dims),
+                    None => return Err(s.unsupported("of values without a shape")),
+                }
+            }
+        });
     }
     let wanted = |s: &Step, operand: &Operand| match operand {
         Operand::Value(id) => Some(*id).filter(|&id| s.wants_value(id)),
@@ -123,9 +127,7 @@ pub(super) fn concat(s: &mut Step) -> Done {
             begin[axis + 1] = i;
             size[axis + 1] = 1;
             let column = cut(s, pairs, &begin, &size)?;
-            let dims = s.forward_dims(id)?;
-            let dx = s.reshape(column, &dims)?;
-            s.give_value(id, dx)?;
+            give_part(s, id, column)?;
         }
         return Ok(());
     }
@@ -133,7 +135,7 @@ pub(super) fn concat(s: &mut Step) -> Done {
         let parts = s.split(dz, &sizes, axis as i64)?;
         for (operand, part) in operands.iter().zip(parts) {
             if let Some(id) = wanted(s, operand) {
-                s.give_value(id, part)?;
+                give_part(s, id, part)?;
             }
         }
         return Ok(());
@@ -145,11 +147,18 @@ pub(super) fn concat(s: &mut Step) -> Done {
             begin[axis] = from;
             dims[axis] = size;
             let part = cut(s, dz, &begin, &dims)?;
-            s.give_value(id, part)?;
+            give_part(s, id, part)?;
         }
         from += size;
     }
     Ok(())
+}
+
+/// Gives a joined value its part, under the value's own shape.
+fn give_part(s: &mut Step, id: ValueId, part: ValueId) -> Done {
+    let dims = s.forward_dims(id)?;
+    let part = if s.dims(part) == dims { part } else { s.reshape(part, &dims)? };
+    s.give_value(id, part)
 }
 
 /// zᵢ = the i-th part of x: dx = all dzᵢ joined, 0 for a part that nothing depends on.
