@@ -129,7 +129,11 @@ impl<W: Write + Seek> BlobWriter<W> {
 }
 
 impl AtomicFile {
-    fn create(target: &Path) -> io::Result<AtomicFile> {
+    /// A new file, empty and under a temporary name beside `target`.
+    ///
+    /// # Errors
+    /// If no file can be made in that folder.
+    pub fn create(target: &Path) -> io::Result<AtomicFile> {
         let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         // Several writers of one file each need a temporary name of their own.
         for attempt in 0..1000 {
@@ -150,7 +154,11 @@ impl AtomicFile {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    fn commit(mut self) -> io::Result<()> {
+    /// Gives the file its name, in place of one that may be there.
+    ///
+    /// # Errors
+    /// If it cannot be written; one that had the name before is then untouched.
+    pub fn commit(mut self) -> io::Result<()> {
         self.file.flush()?;
         self.file.get_ref().sync_all()?;
         fs::rename(&self.temporary, &self.target)?;

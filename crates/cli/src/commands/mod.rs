@@ -1,0 +1,25 @@
+//! The commands, one file each: the arguments with their help, and `run`.
+
+mod completions;
+mod print;
+
+use clap::Subcommand;
+
+/// What the first argument says.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print a program as normalised text
+    Print(print::Print),
+    /// Print a script that completes this program's commands and flags in a shell
+    Completions(completions::Completions),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self {
+            Command::Print(command) => command.run(),
+            Command::Completions(command) => command.run(),
+        }
+    }
+}
