@@ -55,7 +55,9 @@ impl RowProgram {
             unsafe { self.run_part(isa, shared, thread, threads) };
         };
         let steps = self.passes.iter().map(|pass| pass.rows.len()).sum::<usize>();
-        if self.space.rows() * self.space.inner * steps < WORTH_A_TEAM {
+        let rows = self.space.rows();
+        let indivisible = rows <= 1 && self.needs_whole_rows();
+        if indivisible || rows * self.space.inner * steps < WORTH_A_TEAM {
             region(0, 1);
         } else {
             team.run(&region);
@@ -65,19 +67,17 @@ impl RowProgram {
         unsafe { self.finish_columns(isa, &shared, threads) };
     }
 
+    /// Whether threads cannot share a row.
+    fn needs_whole_rows(&self) -> bool {
+        let mut steps = self.passes.iter().flat_map(|pass| pass.scalars.iter().chain(&pass.rows));
+        steps.any(|step| matches!(step.instr, Instr::Reduce { .. } | Instr::StoreScalar { .. }))
+    }
+
     /// # Safety
     /// As for `run`; the threads at work at the same time must have different indices.
     unsafe fn run_part(&self, isa: Isa, shared: &Shared<'_>, thread: usize, threads: usize) {
         let rows = self.space.rows();
-        let reduces =
-            self.passes.len() > 1
-                || self.passes.iter().flat_map(|p| &p.rows).any(|step| {
-                    matches!(step.instr, Instr::Reduce { .. } | Instr::StoreScalar { .. })
-                })
-                || self.passes.iter().any(|p| {
-                    p.scalars.iter().any(|s| matches!(s.instr, Instr::StoreScalar { .. }))
-                });
-        let by_columns = rows < threads && !reduces;
+        let by_columns = rows < threads && !self.needs_whole_rows();
         let inner = self.space.inner;
         let (rows, columns) = if by_columns {
             (0..rows, split(inner, threads, thread, 64))
