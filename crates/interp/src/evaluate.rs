@@ -2,8 +2,8 @@
 
 use crate::{Array, ops};
 use mil::{
-    Arg, Env, Function, Literal, Op, OpError, Operand, Operation, Params, Program, Tensor, Type,
-    ValueId, Weights,
+    Arg, DataType, Env, Function, Literal, Op, OpError, Operand, Operation, Params, Program,
+    Tensor, Type, ValueId, Weights,
 };
 use std::collections::BTreeMap;
 
@@ -99,10 +99,8 @@ pub fn evaluate(
 ) -> Result<Outputs, Error> {
     let function =
         program.function(function).ok_or_else(|| Error::NoFunction(function.to_owned()))?;
-    if let Some(name) = inputs.keys().find(|name| function.input(name).is_none()) {
-        let message = format!("function `{}` has no input of this name", function.name);
-        return Err(Error::Input { name: name.clone(), message });
-    }
+    known_names(function, "input", inputs)?;
+    known_names(function, "state", &options.states)?;
     let mut frame = Frame {
         function,
         options,
@@ -128,6 +126,25 @@ pub fn evaluate(
         .map(|(id, array)| (function.value(id).name.clone(), array))
         .collect();
     Ok(Outputs { outputs, states })
+}
+
+/// Every name that was given must be one that the function has.
+fn known_names(
+    function: &Function,
+    kind: &str,
+    given: &BTreeMap<String, Array>,
+) -> Result<(), Error> {
+    let is_known = |name: &str| {
+        let ty = function.input(name).map(|id| function.ty(id));
+        ty.is_some_and(|ty| matches!(ty, Type::State(_)) == (kind == "state"))
+    };
+    match given.keys().find(|name| !is_known(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("function `{}` has no {kind} of this name", function.name);
+            Err(Error::Input { name: name.clone(), message })
+        }
+    }
 }
 
 /// Evaluates one operation. `env` knows the types of its operands, `argument` their values;
@@ -261,40 +278,64 @@ impl Frame<'_> {
         let value = self.function.value(id);
         let error = |message| Error::Input { name: value.name.clone(), message };
         if let Type::State(inner) = &value.ty {
-            let dims = inner.as_tensor().and_then(|t| t.fixed_dims());
-            let Some((dims, dtype)) = dims.zip(inner.as_tensor().map(|t| t.dtype)) else {
-                return Err(error(format!("{} has no fixed shape", value.ty)));
-            };
-            let zeros = || Array::floats(dtype, &dims, vec![0.0; dims.iter().product()]);
             let state = match self.options.states.get(&value.name) {
-                Some(given) if given.count() == dims.iter().product::<usize>() => {
-                    given.cast(dtype).with_dims(&dims)
-                }
-                Some(given) => {
-                    let found = given.dims();
-                    return Err(error(format!("expected {}, found shape {found:?}", value.ty)));
-                }
-                None if dtype.is_float() => zeros(),
-                None => zeros().cast(dtype),
+                Some(given) => self.fit(&value.name, inner, given)?,
+                None => self.zeros(&value.name, inner)?,
             };
             self.states.insert(id, state);
             return Ok(());
         }
         let given = inputs.get(&value.name).ok_or_else(|| error("no value was given".into()))?;
-        let Some(ty) = value.ty.as_tensor() else {
-            return Err(error(format!("inputs of type {} are not supported", value.ty)));
+        let array = self.fit(&value.name, &value.ty, given)?;
+        self.types[id.index()] = Type::tensor(array.dtype(), array.dims());
+        self.values[id.index()] = Some(array);
+        Ok(())
+    }
+
+    /// What was given for an input or a state, in its declared type.
+    fn fit(&self, name: &str, ty: &Type, given: &Array) -> Result<Array, Error> {
+        let error = |message| Error::Input { name: name.to_owned(), message };
+        let Some(ty) = ty.as_tensor() else {
+            return Err(error(format!("inputs of type {ty} are not supported")));
         };
+        if (given.dtype() == DataType::String) != (ty.dtype == DataType::String) {
+            let found = if ty.dtype == DataType::String { "numbers" } else { "strings" };
+            return Err(error(format!("expected {ty}, found {found}")));
+        }
         let cast = given.cast(ty.dtype);
         let cast = if self.options.rounding == Rounding::Declared { cast.rounded() } else { cast };
         let actual = mil::TensorType::fixed(ty.dtype, cast.dims());
-        let array = match ty.fixed_dims() {
-            Some(dims) if dims.iter().product::<usize>() == cast.count() => cast.with_dims(&dims),
-            None if ty.compatible(&actual) => cast,
-            _ => return Err(error(format!("expected {ty}, found shape {:?}", given.dims()))),
+        match ty.fixed_dims() {
+            Some(dims) if mil::element_count(&dims) == Some(cast.count()) => {
+                Ok(cast.with_dims(&dims))
+            }
+            None if ty.compatible(&actual) => Ok(cast),
+            _ => Err(error(format!("expected {ty}, found shape {:?}", given.dims()))),
+        }
+    }
+
+    /// The value of a state before anything was written to it.
+    fn zeros(&self, name: &str, ty: &Type) -> Result<Array, Error> {
+        let dims = ty.as_tensor().and_then(|t| Some((t.dtype, t.fixed_dims()?)));
+        let Some((dtype, dims)) = dims else {
+            let message = format!("the state's type {ty} has no fixed shape");
+            return Err(Error::Input { name: name.to_owned(), message });
         };
-        self.types[id.index()] = Type::tensor(ty.dtype, array.dims());
-        self.values[id.index()] = Some(array);
-        Ok(())
+        self.check_size(name, &dims)?;
+        let count = dims.iter().product();
+        Ok(match dtype.is_float() {
+            true => Array::floats(dtype, &dims, vec![0.0; count]),
+            false => Array::ints(dtype, &dims, vec![0; count]),
+        })
+    }
+
+    fn check_size(&self, value: &str, dims: &[usize]) -> Result<(), Error> {
+        let elements = mil::element_count(dims).unwrap_or(usize::MAX);
+        let max = self.options.max_elements;
+        match elements <= max {
+            true => Ok(()),
+            false => Err(Error::TooLarge { value: value.to_owned(), elements, max }),
+        }
     }
 
     fn operation(&mut self, operation: &Operation) -> Result<(), Error> {
@@ -319,7 +360,8 @@ impl Frame<'_> {
                     Some(Literal::Blob(b)) => {
                         Ok(vec![Array::from_tensor(&self.options.weights.load(b)?)])
                     }
-                    _ => Err(Error::Invalid(format!("constant `{name}` is not a tensor"))),
+                    // Tuples, lists and dictionaries: an operation that reads one says so.
+                    _ => Ok(vec![]),
                 };
             }
             Op::ReadState => {
@@ -329,37 +371,28 @@ impl Frame<'_> {
                     state.ok_or_else(|| Error::Invalid(format!("`{name}`: no state")))?,
                 ]);
             }
-            Op::WriteState => {
-                let id = operation.value("input");
-                let data = operation.value("data").and_then(|id| self.values[id.index()].clone());
-                return match id.zip(data) {
-                    Some((id, data)) => {
-                        self.states.insert(id, data);
-                        Ok(vec![])
-                    }
-                    None => Err(Error::Invalid("write_state: no state or no data".into())),
-                };
-            }
             _ => {}
         }
         let operation = self.with_weights(operation)?;
+        if let Some(id) = operation.operands().find(|id| !self.is_defined(*id)) {
+            let operand = &self.function.value(id).name;
+            return Err(Error::Invalid(format!("`{name}`: `{operand}` has no value")));
+        }
         let types = mil::infer(&operation, self).map_err(failed)?;
         for ty in &types {
             let dims = ty.as_tensor().and_then(|t| t.fixed_dims()).unwrap_or_default();
-            let elements = mil::element_count(&dims).unwrap_or(usize::MAX);
-            let max = self.options.max_elements;
-            if elements > max {
-                return Err(Error::TooLarge { value: name, elements, max });
-            }
+            self.check_size(&name, &dims)?;
         }
         let argument = |id: ValueId| {
             let value = self.values[id.index()].clone();
-            value.expect("inference has found every operand's value")
+            value.expect("operands that are not states have been checked to have a value")
         };
-        let missing = operation.operands().find(|id| self.values[id.index()].is_none());
-        if let Some(id) = missing {
-            let operand = &self.function.value(id).name;
-            return Err(Error::Invalid(format!("`{name}`: `{operand}` has no value")));
+        if operation.op == Op::WriteState {
+            let data = Context::new(&operation, self, &argument).need("data").map_err(failed)?;
+            if let Some(id) = operation.value("input") {
+                self.states.insert(id, data);
+            }
+            return Ok(vec![]);
         }
         let results = ops::compute(&Context::new(&operation, self, &argument)).map_err(failed)?;
         let rounded = |(array, ty): (Array, &Type)| {
@@ -370,6 +403,10 @@ impl Frame<'_> {
             }
         };
         Ok(results.into_iter().zip(&types).map(rounded).collect())
+    }
+
+    fn is_defined(&self, id: ValueId) -> bool {
+        self.values[id.index()].is_some() || self.states.contains_key(&id)
     }
 
     /// The operation with constants from weight files in memory.

@@ -204,12 +204,16 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// A float scalar, or the table's default.
+    /// A float scalar, or the table's default rounded to the element type of x, as it would be if
+    /// the program said it: 1e-12 is 0 in fp16.
     pub fn float(&self, name: &str) -> Result<f64, OpError> {
         match (self.tensor(name)?, self.default(name)) {
             (Some(t), _) if t.count() == 1 && t.dtype() != DataType::String => Ok(t.to_f64s()[0]),
             (Some(t), _) => Err(self.wrong(name, "a number", &t)),
-            (None, DefaultValue::Float(v)) => Ok(v),
+            (None, DefaultValue::Float(v)) => Ok(match self.ty_opt("x")? {
+                Some(x) if x.dtype.is_float() => Tensor::float(x.dtype, v).to_f64s()[0],
+                _ => v,
+            }),
             (None, _) => Err(self.error(format!("parameter `{name}` is missing"))),
         }
     }

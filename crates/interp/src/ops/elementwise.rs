@@ -19,8 +19,7 @@ pub(super) fn arithmetic(c: &Context) -> Result<Array, OpError> {
             Op::Mul => |x, y| x * y,
             Op::RealDiv => |x, y| x / y,
             Op::FloorDiv => |x: f64, y: f64| (x / y).floor(),
-            // The sign is that of the divisor.
-            Op::Mod => |x: f64, y: f64| x - y * (x / y).floor(),
+            Op::Mod => float_mod,
             // NaN wins, unlike `f64::max`.
             Op::Maximum => |x: f64, y: f64| if x > y || x.is_nan() { x } else { y },
             Op::Minimum => |x: f64, y: f64| if x < y || x.is_nan() { x } else { y },
@@ -40,7 +39,7 @@ pub(super) fn arithmetic(c: &Context) -> Result<Array, OpError> {
         Op::Mod => |x: i64, y: i64| x.wrapping_sub(y.wrapping_mul(floor_div(x, y))),
         Op::Maximum => |x: i64, y: i64| x.max(y),
         Op::Minimum => |x: i64, y: i64| x.min(y),
-        _ => |x: i64, y: i64| (x as f64).powf(y as f64) as i64,
+        _ => int_pow,
     };
     let at = pairs(&x, &y, &dims);
     Ok(Array::ints(dtype, &dims, at.map(|(i, j)| f(a[i], b[j])).collect()))
@@ -50,6 +49,28 @@ fn floor_div(x: i64, y: i64) -> i64 {
     match x.checked_div(y) {
         None => 0,
         Some(quotient) => quotient - i64::from(x % y != 0 && (x < 0) != (y < 0)),
+    }
+}
+
+/// The remainder, which is exact, with the sign of the divisor.
+fn float_mod(x: f64, y: f64) -> f64 {
+    let remainder = x % y;
+    if remainder != 0.0 && (remainder < 0.0) != (y < 0.0) { remainder + y } else { remainder }
+}
+
+/// x to the power y, wrapping; a fraction is cut off.
+fn int_pow(x: i64, y: i64) -> i64 {
+    match (x, u32::try_from(y)) {
+        (_, Ok(y)) => x.wrapping_pow(y),
+        (1, _) => 1,
+        (-1, _) => 1 - 2 * (y & 1),
+        // A negative power of any other integer is less than 1, and a power beyond 2³² of an even
+        // one has no low bits left.
+        _ if y < 0 || x & 1 == 0 => 0,
+        _ => {
+            let half = int_pow(x, y / 2);
+            half.wrapping_mul(half).wrapping_mul(if y & 1 == 1 { x } else { 1 })
+        }
     }
 }
 
@@ -153,7 +174,7 @@ pub(super) fn function(c: &Context) -> Result<Array, OpError> {
     let x = c.need("x")?;
     let p = &c.params;
     let epsilon = match c.operation.op {
-        Op::Log | Op::Rsqrt | Op::Inverse => p.float("epsilon")?,
+        Op::Log | Op::Rsqrt | Op::Inverse => c.params.float("epsilon")?,
         _ => 0.0,
     };
     let mode = if c.operation.op == Op::Gelu { p.string("mode")? } else { String::new() };

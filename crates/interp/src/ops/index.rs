@@ -116,8 +116,10 @@ fn combine(
                 "sub" => out[to] - v,
                 "mul" => out[to] * v,
                 "div" => out[to] / v,
-                "max" => out[to].max(v),
-                _ => out[to].min(v),
+                // NaN wins, unlike `f64::max`.
+                "max" if v > out[to] || v.is_nan() => v,
+                "min" if v < out[to] || v.is_nan() => v,
+                _ => out[to],
             };
         }
         return Ok(Array::floats(data.dtype(), data.dims(), out));

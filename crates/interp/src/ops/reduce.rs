@@ -45,7 +45,7 @@ fn sums(x: &[f64], group: &[usize], count: usize) -> Vec<f64> {
 
 /// What is subtracted before exponentials are taken; an infinite maximum would give ∞ − ∞.
 fn shift(max: f64) -> f64 {
-    if max == f64::NEG_INFINITY { 0.0 } else { max }
+    if max.is_infinite() { 0.0 } else { max }
 }
 
 pub(super) fn softmax(c: &Context) -> Result<Array, OpError> {
