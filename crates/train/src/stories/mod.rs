@@ -75,7 +75,8 @@ fn tell(rng: &mut Rng) -> String {
 fn cast(rng: &mut Rng) -> Slots {
     let hero = *rng.pick(words::HEROES);
     let mut friend = *rng.pick(words::HEROES);
-    while friend.name == hero.name || friend.kind == hero.kind {
+    // Friends are animals: "{pal} the {pal_kind}" would not do for a girl.
+    while friend.kind == hero.kind || ["boy", "girl"].contains(&friend.kind) {
         friend = *rng.pick(words::HEROES);
     }
     let (place, there) = *rng.pick(words::PLACES);
