@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod device;
+mod model;
 mod program;
 
 use clap::Parser;

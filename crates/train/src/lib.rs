@@ -1,11 +1,13 @@
-//! Training on the host's side: what a loop needs besides a device.
+//! Training: a model on a device, and all that a loop needs besides.
+//!
+//! Start from [`Trainer`]; [`Network`] is the model compiled for a device.
 //!
 //! Text becomes tokens ([`tokenizer`], [`stories`]), tokens become batches ([`data`]), gradients
 //! become new parameters ([`adamw`], [`schedule`]), and all of it survives a crash
 //! ([`checkpoint`]) and can be looked at ([`metrics`], [`plot`]). Everything is deterministic for
 //! a seed ([`rng`]) and independent of the number of threads.
 //!
-//! None of these modules knows which device runs the model.
+//! Nothing here knows which device runs the model.
 #![forbid(unsafe_code)]
 
 pub mod adamw;
@@ -19,3 +21,11 @@ pub mod schedule;
 mod scratch;
 pub mod stories;
 pub mod tokenizer;
+
+mod error;
+mod network;
+mod trainer;
+
+pub use error::Error;
+pub use network::{Batch, Network, NetworkOptions, ParameterState};
+pub use trainer::{About, Trainer, TrainerOptions};

@@ -1,13 +1,19 @@
 //! The commands, one file each: the arguments with their help, and `run`.
 
 mod completions;
+mod generate;
 mod print;
+mod train;
 
 use clap::Subcommand;
 
 /// What the first argument says.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Train a language model
+    Train(Box<train::Train>),
+    /// Write text with a model that was trained here
+    Generate(generate::Generate),
     /// Print a program as normalised text
     Print(print::Print),
     /// Print a script that completes this program's commands and flags in a shell
@@ -18,6 +24,8 @@ impl Command {
     /// Does it.
     pub fn run(self) -> anyhow::Result<()> {
         match self {
+            Command::Train(command) => command.run(),
+            Command::Generate(command) => command.run(),
             Command::Print(command) => command.run(),
             Command::Completions(command) => command.run(),
         }

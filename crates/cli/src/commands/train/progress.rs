@@ -1,0 +1,170 @@
+//! What a person sees of a run: a bar on a terminal, plain lines elsewhere, JSON if asked for.
+
+use super::settings::Settings;
+use crate::device::Opened;
+use indicatif::{ProgressBar, ProgressStyle};
+use models::Config;
+use std::cell::{Cell, RefCell};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use train::Trainer;
+use train::metrics::Record;
+
+/// Where progress goes.
+pub struct Progress {
+    json: bool,
+    bar: Option<ProgressBar>,
+    /// Steps between two plain lines.
+    every: Cell<u64>,
+    last_loss: RefCell<Option<f64>>,
+}
+
+impl Progress {
+    /// Chooses by what standard error is.
+    pub fn new(json: bool) -> Progress {
+        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::new(0);
+            let style = ProgressStyle::with_template(
+                "{bar:32} {pos}/{len} steps  {msg}  {elapsed} of about {duration}",
+            );
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        Progress { json, bar, every: Cell::new(1), last_loss: RefCell::new(None) }
+    }
+
+    /// A line that stays.
+    pub fn note(&self, text: &str) -> std::io::Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => writeln!(std::io::stdout(), "{text}")?,
+        }
+        Ok(())
+    }
+
+    /// How much of a file has been read.
+    pub fn reading(&self, done: u64, all: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(all);
+            bar.set_position(done);
+            bar.set_message("reading");
+        }
+    }
+
+    /// Says what is about to be trained, on what, with what.
+    pub fn begin(
+        &self,
+        settings: &Settings,
+        config: &Config,
+        device: &Opened,
+        memory: usize,
+        data: &str,
+    ) -> anyhow::Result<()> {
+        let million = config.parameter_count()? as f64 / 1e6;
+        let (batch, seq) = (settings.batch, settings.seq);
+        let accum = match settings.accum {
+            1 => String::new(),
+            n => format!(" × {n} accumulated"),
+        };
+        self.note(&format!("model    {}, {million:.2} M parameters", settings.model))?;
+        self.note(&format!("data     {data}"))?;
+        self.note(&format!(
+            "device   {}, {}, products in {}, {:.0} MB in tensors",
+            device.device.name(),
+            device.device.describe(),
+            settings.dtype.name(),
+            memory as f64 / 1e6
+        ))?;
+        self.note(&format!("steps    {} of {batch} × {seq} tokens{accum}", settings.steps))?;
+        Ok(())
+    }
+
+    /// Begins to count steps.
+    pub fn start(&self, done: u64, steps: u64) {
+        self.every.set((steps / 40).max(1));
+        if let Some(bar) = &self.bar {
+            bar.reset();
+            bar.set_length(steps);
+            bar.set_position(done);
+        }
+    }
+
+    /// A step is done.
+    pub fn step(&self, record: &Record) -> anyhow::Result<()> {
+        if self.json {
+            writeln!(std::io::stdout(), "{}", serde_json::to_string(record)?)?;
+            return Ok(());
+        }
+        let Record { step, loss, lr, tokens_per_s, .. } = record;
+        *self.last_loss.borrow_mut() = Some(*loss);
+        if let Some(bar) = &self.bar {
+            bar.set_position(*step);
+            bar.set_message(format!("loss {loss:.3}  {tokens_per_s:.0} tokens/s"));
+        } else if step.is_multiple_of(self.every.get()) {
+            let ms = record.ms;
+            self.note(&format!(
+                "step {step:>6}  loss {loss:.4}  lr {lr:.2e}  {ms:.0} ms  {tokens_per_s:.0} tokens/s"
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// The loss on data that is not trained on.
+    pub fn validated(&self, step: u64, loss: f64) -> std::io::Result<()> {
+        self.note(&format!("step {step:>6}  validation loss {loss:.4} nats per token"))
+    }
+
+    /// The run is over.
+    pub fn end(
+        &self,
+        trainer: &Trainer,
+        saved: &Path,
+        picture: &Path,
+        stopped: bool,
+    ) -> anyhow::Result<()> {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        if trainer.skipped() > 0 {
+            let skipped = trainer.skipped();
+            self.note(&format!("{skipped} steps were left out: their gradient was not finite"))?;
+        }
+        self.note(&format!("saved    {}", saved.display()))?;
+        self.note(&format!("curve    {}", picture.display()))?;
+        if stopped {
+            let done = trainer.steps_done();
+            self.note(&format!("stopped after step {done}; go on with --resume"))?;
+        }
+        Ok(())
+    }
+
+    /// A story that the model wrote.
+    pub fn story(&self, story: &str) -> std::io::Result<()> {
+        self.note(&format!("\nA story by the model:\n\n{}", wrapped(story, 80)))
+    }
+}
+
+/// The text with lines of at most `width` characters, where words allow it.
+fn wrapped(text: &str, width: usize) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let mut column = 0;
+        for word in line.split_whitespace() {
+            let len = word.chars().count();
+            if column > 0 && column + 1 + len > width {
+                out.push('\n');
+                column = 0;
+            } else if column > 0 {
+                out.push(' ');
+                column += 1;
+            }
+            out.push_str(word);
+            column += len;
+        }
+        out.push('\n');
+    }
+    out
+}

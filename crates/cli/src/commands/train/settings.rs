@@ -1,0 +1,371 @@
+//! The flags of `train`, and what they mean together.
+//!
+//! Every flag may be left out: then a resumed run has what it had, and a new one the model's
+//! default.
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use mil::DataType;
+use passes::autodiff;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::PathBuf;
+use train::adamw::AdamW;
+use train::data::{Order, Position, Width};
+use train::schedule::{Decay, Schedule};
+
+/// The flags that make a run what it is.
+#[derive(Debug, Args)]
+pub struct Flags {
+    /// A preset (tiny, stories15m, stories42m, stories110m, qwen3-0.6b) or a folder with a
+    /// config.json [default: tiny]
+    #[arg(long, value_name = "PRESET|DIR")]
+    model: Option<String>,
+    /// Where parameters come from: `scratch`, or a folder that a run wrote [default: scratch]
+    #[arg(long, value_name = "scratch|DIR")]
+    init: Option<String>,
+    /// Text, JSON lines (.jsonl) or raw tokens (.bin, .u16, .u32) [default: stories made here]
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Bits of a token in a .bin file [default: 16]
+    #[arg(long, value_name = "BITS", value_parser = ["16", "32"])]
+    token_width: Option<String>,
+    /// A tokenizer.json for text [default: the model's, or one trained on the text]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Optimizer steps in all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    steps: Option<u64>,
+    /// Sequences in a batch
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch: Option<u32>,
+    /// Tokens in a sequence
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    seq: Option<u32>,
+    /// Batches whose gradients are added up for one step [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    accum: Option<u32>,
+    /// Largest learning rate
+    #[arg(long, value_name = "X", value_parser = positive)]
+    lr: Option<f64>,
+    /// Smallest learning rate of the cosine, as a part of the largest [default: 0.1]
+    #[arg(long, value_name = "X", value_parser = fraction)]
+    min_lr_ratio: Option<f64>,
+    /// Steps in which the learning rate rises
+    #[arg(long, value_name = "N")]
+    warmup: Option<u64>,
+    /// Course of the learning rate after that [default: cosine]
+    #[arg(long, value_name = "NAME")]
+    schedule: Option<Course>,
+    /// Weight decay of matrices [default: 0.1]
+    #[arg(long, value_name = "X", value_parser = not_negative)]
+    weight_decay: Option<f64>,
+    /// Decay of AdamW's first moment [default: 0.9]
+    #[arg(long, value_name = "X", value_parser = below_one)]
+    beta1: Option<f64>,
+    /// Decay of AdamW's second moment [default: 0.95]
+    #[arg(long, value_name = "X", value_parser = below_one)]
+    beta2: Option<f64>,
+    /// AdamW's epsilon [default: 1e-8]
+    #[arg(long, value_name = "X", value_parser = positive)]
+    eps: Option<f64>,
+    /// Largest norm of the gradient; 0 for no limit [default: 1]
+    #[arg(long, value_name = "X", value_parser = not_negative)]
+    clip: Option<f64>,
+    /// Seed of parameters, stories and order [default: 42]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Order of the data [default: random]
+    #[arg(long, value_name = "NAME")]
+    order: Option<Sequence>,
+    /// Device: cpu [default: cpu]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Element type of matrix products; parameters stay fp32 [default: fp32]
+    #[arg(long, value_name = "TYPE")]
+    dtype: Option<Compute>,
+    /// What is computed again in the backward pass instead of kept [default: cheap]
+    #[arg(long, value_name = "WHAT")]
+    recompute: Option<Again>,
+    /// Steps between two validations; 0 for only at the end [default: a tenth of the run]
+    #[arg(long, value_name = "N")]
+    eval_every: Option<u64>,
+    /// Batches of a validation [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    eval_batches: Option<u32>,
+    /// Steps between two checkpoints; 0 for only at the end [default: a fifth of the run]
+    #[arg(long, value_name = "N")]
+    save_every: Option<u64>,
+}
+
+macro_rules! choices {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident $word:literal $help:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+        pub enum $name {
+            $(#[doc = $help] #[value(name = $word)] #[serde(rename = $word)] $variant,)*
+        }
+    };
+}
+
+choices! {
+    /// Course of the learning rate.
+    Course {
+        Cosine "cosine" "half a cosine",
+        Constant "constant" "stays at the largest",
+    }
+}
+
+choices! {
+    /// Order of the data.
+    Sequence {
+        Random "random" "windows anywhere, drawn from the seed",
+        Sequential "sequential" "one window after the other",
+    }
+}
+
+choices! {
+    /// Element type of matrix products.
+    Compute {
+        Fp32 "fp32" "single precision",
+        Bf16 "bf16" "brain floats, sums in single precision",
+        Fp16 "fp16" "half precision, sums in single precision",
+    }
+}
+
+choices! {
+    /// What the backward pass computes again.
+    Again {
+        Nothing "nothing" "keep every value that is needed",
+        Cheap "cheap" "keep matrix products, compute the rest again",
+        Everything "everything" "keep only what goes into a layer",
+    }
+}
+
+/// A run's settings, all of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // Named after the flags.
+pub struct Settings {
+    pub model: String,
+    pub init: Option<PathBuf>,
+    pub data: Option<PathBuf>,
+    pub token_width: u8,
+    pub tokenizer: Option<PathBuf>,
+    pub steps: u64,
+    pub batch: usize,
+    pub seq: usize,
+    pub accum: usize,
+    pub lr: f64,
+    pub min_lr_ratio: f64,
+    pub warmup: u64,
+    pub schedule: Course,
+    pub weight_decay: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
+    pub clip: f64,
+    pub seed: u64,
+    pub order: Sequence,
+    pub device: String,
+    pub dtype: Compute,
+    pub recompute: Again,
+    pub eval_every: u64,
+    pub eval_batches: usize,
+    pub save_every: u64,
+}
+
+/// Steps, sequences, tokens in each, learning rate: what suits a model's size.
+fn defaults_of(model: &str) -> (u64, usize, usize, f64) {
+    match model {
+        "tiny" => (450, 16, 128, 3e-3),
+        _ => (1000, 1, 256, 3e-4),
+    }
+}
+
+impl Settings {
+    /// The settings that flags and, for a resumed run, those stored with it give.
+    pub fn resolve(flags: &Flags, stored: Option<&Value>) -> anyhow::Result<Settings> {
+        let stored: Option<Settings> = match stored {
+            Some(value) => Some(
+                serde_json::from_value(value.clone())
+                    .context("the checkpoint's settings cannot be read")?,
+            ),
+            None => None,
+        };
+        let model = flags.model.clone();
+        let resumed = stored.is_some();
+        let mut s = match stored {
+            Some(stored) => {
+                if let Some(model) = model.filter(|m| *m != stored.model) {
+                    bail!("the run in --out trains `{}`, not `{model}`", stored.model);
+                }
+                stored
+            }
+            None => Settings::of_model(model.as_deref().unwrap_or("tiny")),
+        };
+        let f = flags;
+        if let Some(init) = &f.init {
+            s.init = (init != "scratch").then(|| PathBuf::from(init));
+        }
+        set(&mut s.data, f.data.clone().map(Some));
+        set(&mut s.tokenizer, f.tokenizer.clone().map(Some));
+        set(&mut s.token_width, f.token_width.as_deref().map(|w| if w == "32" { 32 } else { 16 }));
+        set(&mut s.steps, f.steps);
+        set(&mut s.batch, f.batch.map(|v| v as usize));
+        set(&mut s.seq, f.seq.map(|v| v as usize));
+        set(&mut s.accum, f.accum.map(|v| v as usize));
+        set(&mut s.lr, f.lr);
+        set(&mut s.min_lr_ratio, f.min_lr_ratio);
+        set(&mut s.schedule, f.schedule);
+        set(&mut s.weight_decay, f.weight_decay);
+        set(&mut s.beta1, f.beta1);
+        set(&mut s.beta2, f.beta2);
+        set(&mut s.eps, f.eps);
+        set(&mut s.clip, f.clip);
+        set(&mut s.seed, f.seed);
+        set(&mut s.order, f.order);
+        set(&mut s.device, f.device.clone());
+        set(&mut s.dtype, f.dtype);
+        set(&mut s.recompute, f.recompute);
+        set(&mut s.eval_batches, f.eval_batches.map(|v| v as usize));
+        if !resumed {
+            // These follow the length of the run unless they are given.
+            s.warmup = (s.steps / 20).min(100);
+            s.eval_every = (s.steps / 10).max(1);
+            s.save_every = (s.steps / 5).max(1);
+        }
+        set(&mut s.warmup, f.warmup);
+        set(&mut s.eval_every, f.eval_every);
+        set(&mut s.save_every, f.save_every);
+        Ok(s)
+    }
+
+    fn of_model(model: &str) -> Settings {
+        let (steps, batch, seq, lr) = defaults_of(model);
+        let AdamW { beta1, beta2, eps, weight_decay } = AdamW::default();
+        Settings {
+            model: model.to_owned(),
+            init: None,
+            data: None,
+            token_width: 16,
+            tokenizer: None,
+            steps,
+            batch,
+            seq,
+            accum: 1,
+            lr,
+            min_lr_ratio: 0.1,
+            warmup: 0,
+            schedule: Course::Cosine,
+            weight_decay,
+            beta1,
+            beta2,
+            eps,
+            clip: 1.0,
+            seed: 42,
+            order: Sequence::Random,
+            device: "cpu".into(),
+            dtype: Compute::Fp32,
+            recompute: Again::Cheap,
+            eval_every: 0,
+            eval_batches: 8,
+            save_every: 0,
+        }
+    }
+
+    /// For the checkpoint.
+    pub fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("settings are plain data with names for keys")
+    }
+
+    /// The optimizer's constants.
+    pub fn optimizer(&self) -> AdamW {
+        let Settings { beta1, beta2, eps, weight_decay, .. } = *self;
+        AdamW { beta1, beta2, eps, weight_decay }
+    }
+
+    /// The learning rate of every step.
+    pub fn schedule(&self) -> Schedule {
+        Schedule {
+            peak: self.lr,
+            min_ratio: self.min_lr_ratio,
+            warmup: self.warmup,
+            steps: self.steps,
+            decay: match self.schedule {
+                Course::Cosine => Decay::Cosine,
+                Course::Constant => Decay::Constant,
+            },
+        }
+    }
+
+    /// Where a new run begins in the data.
+    pub fn position(&self) -> Position {
+        let order = match self.order {
+            Sequence::Random => Order::Random,
+            Sequence::Sequential => Order::Sequential,
+        };
+        Position { order, seed: self.seed, windows: 0 }
+    }
+
+    /// Bytes of a token in a raw file.
+    pub fn width(&self) -> Width {
+        if self.token_width == 32 { Width::Four } else { Width::Two }
+    }
+}
+
+impl Compute {
+    /// The word on the command line.
+    pub fn name(self) -> &'static str {
+        DataType::from(self).name()
+    }
+}
+
+fn set<T>(setting: &mut T, flag: Option<T>) {
+    if let Some(value) = flag {
+        *setting = value;
+    }
+}
+
+impl From<Compute> for DataType {
+    fn from(compute: Compute) -> DataType {
+        match compute {
+            Compute::Fp32 => DataType::Fp32,
+            Compute::Bf16 => DataType::Bf16,
+            Compute::Fp16 => DataType::Fp16,
+        }
+    }
+}
+
+impl From<Again> for autodiff::Recompute {
+    fn from(again: Again) -> autodiff::Recompute {
+        match again {
+            Again::Nothing => autodiff::Recompute::Nothing,
+            Again::Cheap => autodiff::Recompute::Cheap,
+            Again::Everything => autodiff::Recompute::Everything,
+        }
+    }
+}
+
+fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if fits(value) => Ok(value),
+        _ => Err(format!("it must be {expected}")),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    number(text, |v| v > 0.0 && v.is_finite(), "a number above 0")
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    number(text, |v| v >= 0.0 && v.is_finite(), "a number, 0 or above")
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    number(text, |v| (0.0..=1.0).contains(&v), "a number from 0 to 1")
+}
+
+fn below_one(text: &str) -> Result<f64, String> {
+    number(text, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1")
+}

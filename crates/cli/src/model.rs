@@ -1,0 +1,96 @@
+//! Models by name, and text from them.
+
+use anyhow::{Context, bail};
+use generate::{Generator, GeneratorOptions, Sampler, Sampling, Weights};
+use mil::DataType;
+use models::Config;
+use runtime::Device;
+use std::path::Path;
+use surface::Surface;
+use train::Trainer;
+use train::checkpoint::Checkpoint;
+use train::tokenizer::Tokenizer;
+
+/// The configuration of a preset or of a folder with a `config.json`; that of the checkpoint
+/// that training begins with goes before.
+pub fn config(name: &str, checkpoint: Option<&Checkpoint>) -> anyhow::Result<Config> {
+    if let Some(checkpoint) = checkpoint {
+        let config = Config::from_hugging_face(checkpoint.config())
+            .with_context(|| format!("`{}`", checkpoint.folder().join("config.json").display()))?;
+        return Ok(config);
+    }
+    let folder = Path::new(name);
+    if folder.is_dir() {
+        return from_folder(folder);
+    }
+    if let Ok(config) = Config::preset(name) {
+        return Ok(config);
+    }
+    let known: Vec<&str> = models::PRESETS.iter().map(|p| p.0).collect();
+    bail!("`{name}` is neither a preset ({}) nor a folder", known.join(", "))
+}
+
+fn from_folder(folder: &Path) -> anyhow::Result<Config> {
+    if let Ok(resolved) = train::checkpoint::resolve(folder) {
+        return config("", Some(&Checkpoint::open(&resolved)?));
+    }
+    let path = folder.join("config.json");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    let json =
+        serde_json::from_str(&text).with_context(|| format!("`{}` is not JSON", path.display()))?;
+    Config::from_hugging_face(&json).with_context(|| format!("`{}`", path.display()))
+}
+
+/// The parameters of a model in training, shared, not copied.
+pub fn weights(trainer: &Trainer) -> Weights {
+    let parameters = &trainer.network().parameters;
+    parameters.iter().map(|p| (p.spec.name.clone(), p.value.clone())).collect()
+}
+
+/// The parameters of a checkpoint.
+pub fn load(config: &Config, checkpoint: &mut Checkpoint) -> anyhow::Result<Weights> {
+    let mut weights = Weights::new();
+    for parameter in models::parameters(config)? {
+        let surface = Surface::new(parameter.dims.iter().product::<usize>() * 4)?;
+        let mut writing = surface.write()?;
+        let out = writing.as_mut_slice::<f32>();
+        checkpoint.read_parameter(&parameter.name, &parameter.dims, out)?;
+        drop(writing);
+        weights.insert(parameter.name, surface);
+    }
+    Ok(weights)
+}
+
+/// A story by a model that has just been trained.
+pub struct Sample<'a> {
+    pub device: &'a dyn Device,
+    pub config: &'a Config,
+    pub compute: DataType,
+    pub tokenizer: &'a Tokenizer,
+    pub seed: u64,
+}
+
+/// Tokens of a story, at most.
+const STORY: usize = 240;
+
+impl Sample<'_> {
+    /// Writes a story from the end of another one on.
+    pub fn story(&self, weights: &Weights) -> anyhow::Result<String> {
+        let options = GeneratorOptions { capacity: STORY + 1, compute: self.compute };
+        let mut generator = Generator::new(self.device, self.config, weights, options)?;
+        let sampling = Sampling { temperature: 0.7, top_p: 0.95, seed: self.seed };
+        let mut sampler = Sampler::new(sampling)?;
+        let end = self.tokenizer.end_of_text();
+        let mut next = end.unwrap_or(0);
+        let mut story = vec![];
+        while generator.room() > 0 {
+            next = generator.read(&[next], |scores| sampler.choose(scores))?;
+            if Some(next) == end {
+                break;
+            }
+            story.push(next);
+        }
+        Ok(self.tokenizer.decode(&story)?)
+    }
+}

@@ -1,0 +1,32 @@
+//! What can go wrong in training.
+
+/// Why a model cannot be trained.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The model's functions cannot be built.
+    #[error(transparent)]
+    Model(#[from] models::Error),
+    /// They cannot be differentiated.
+    #[error(transparent)]
+    Autodiff(#[from] passes::autodiff::Error),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] runtime::Error),
+    /// Memory failed.
+    #[error(transparent)]
+    Surface(#[from] surface::Error),
+    /// The data cannot be read.
+    #[error(transparent)]
+    Data(#[from] crate::data::Error),
+    /// The checkpoint cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] crate::checkpoint::Error),
+    /// A batch of another size than the network was built for.
+    #[error("the batch has {found} tokens, the network was built for {expected}")]
+    BatchSize {
+        /// Tokens of a micro-batch.
+        expected: usize,
+        /// Tokens given.
+        found: usize,
+    },
+}

@@ -1,0 +1,370 @@
+//! A model on a device: compiled functions, surfaces, and the requests that bind them.
+//!
+//! One executable serves all layers; each layer has a request of its own that binds its
+//! parameters, its taps and the activations on either side of it. Nothing is allocated and
+//! nothing is bound after [`Network::new`].
+//!
+//! Letters: B batch, S sequence, T = B·S tokens, D width, L layers.
+
+use crate::Error;
+use mil::{DataType, Function, Program};
+use models::{Config, Parameter, Role, Shape};
+use passes::autodiff::{self, Recompute};
+use runtime::{Accumulation, Bindings, CompileOptions, Device, Executable, Port, Request};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use surface::Surface;
+
+/// A model compiled for training on one device.
+pub struct Network {
+    /// Every parameter, in the order of [`models::parameters`].
+    pub parameters: Vec<ParameterState>,
+    batch: BatchSurfaces,
+    loss: Surface,
+    embed: Box<dyn Request>,
+    layers: Vec<LayerRequests>,
+    head: Box<dyn Request>,
+    head_with_gradient: Box<dyn Request>,
+    embed_gradient: Box<dyn Request>,
+    tokens: usize,
+    tied: bool,
+    surface_bytes: usize,
+    scratch_bytes: usize,
+}
+
+/// A parameter's memory.
+pub struct ParameterState {
+    /// Name, shape and role.
+    pub spec: Parameter,
+    /// Master weights, fp32.
+    pub value: Surface,
+    /// Gradient of the current step, fp32.
+    pub gradient: Surface,
+}
+
+/// How to build a [`Network`].
+#[derive(Clone, Debug)]
+pub struct NetworkOptions {
+    /// Sequences per micro-batch and tokens per sequence.
+    pub shape: Shape,
+    /// Element type of matrix products.
+    pub compute: DataType,
+    /// What the backward functions compute again instead of keeping.
+    pub recompute: Recompute,
+}
+
+struct BatchSurfaces {
+    /// `[T]` int32.
+    tokens: Surface,
+    /// `[T]` int32.
+    targets: Surface,
+    /// `[T]` fp32.
+    weights: Surface,
+}
+
+struct LayerRequests {
+    forward: Box<dyn Request>,
+    backward: Box<dyn Request>,
+}
+
+impl Network {
+    /// Compiles the model's functions and binds them; parameters are zero until written.
+    pub fn new(
+        device: &dyn Device,
+        config: &Config,
+        options: &NetworkOptions,
+    ) -> Result<Network, Error> {
+        let shape = options.shape;
+        let mut build = Build { device, surface_bytes: 0, scratch_bytes: 0 };
+        let parameters = build.parameters(config)?;
+
+        let embed = models::embed(config, shape, options.compute)?;
+        let layer = models::layer(config, shape, options.compute)?;
+        let head = models::head(config, shape, options.compute)?;
+
+        let layer_ports = ports_of(&parameters, |role| match role {
+            Role::Layer { index: 0, port } => Some(port.to_string()),
+            _ => None,
+        });
+        let wrt = ["x".to_owned()].into_iter().chain(layer_ports.iter().cloned()).collect();
+        let layer_gradient = autodiff::differentiate(
+            &layer,
+            &autodiff::Options { wrt, recompute: options.recompute },
+        )?;
+        let head_wrt = ["x", "final_norm", "classifier"].map(str::to_owned);
+        let head_with_gradient = autodiff::value_and_gradient(&head, &head_wrt)?;
+        let embed_gradient = autodiff::differentiate(
+            &embed,
+            &autodiff::Options { wrt: vec!["embedding".into()], recompute: options.recompute },
+        )?;
+
+        let table = ["embedding".to_owned()];
+        let embed = build.compile(embed, &table)?;
+        let forward = build.compile(layer_gradient.forward, &layer_ports)?;
+        let backward = build.compile(layer_gradient.backward, &layer_ports)?;
+        let head_ports = ["final_norm".to_owned(), "classifier".to_owned()];
+        let head = build.compile(head, &head_ports)?;
+        let head_with_gradient = build.compile(head_with_gradient, &head_ports)?;
+        let embed_gradient = build.compile(embed_gradient.backward, &table)?;
+
+        let tokens = shape.tokens();
+        let batch = BatchSurfaces {
+            tokens: build.surface(tokens * 4)?,
+            targets: build.surface(tokens * 4)?,
+            weights: build.surface(tokens * 4)?,
+        };
+        let tables = models::rope_tables(config, 0, shape.seq);
+        let (cos, sin) = (build.filled(&tables.cos)?, build.filled(&tables.sin)?);
+        let width = tokens * config.dim * 4;
+        let mut activations = vec![];
+        for _ in 0..=config.layers {
+            activations.push(build.surface(width)?);
+        }
+        // A layer reads the gradient of its output from one and writes that of its input to the
+        // other.
+        let gradients = [build.surface(width)?, build.surface(width)?];
+        let loss = build.surface(4)?;
+
+        let mut common = Names::default();
+        common.add("tokens", &batch.tokens);
+        common.add("targets", &batch.targets);
+        common.add("weights", &batch.weights);
+        common.add("rope_cos", &cos);
+        common.add("rope_sin", &sin);
+        common.add("loss", &loss);
+        for state in &parameters {
+            let port = match &state.spec.role {
+                Role::Embedding => "embedding",
+                Role::FinalNorm => "final_norm",
+                Role::Classifier => "classifier",
+                Role::Layer { .. } => continue,
+            };
+            common.add(port, &state.value);
+            common.add(&format!("d_{port}"), &state.gradient);
+            if config.tied && port == "embedding" {
+                common.add("classifier", &state.value);
+                common.add("d_classifier", &state.gradient);
+            }
+        }
+
+        let mut layers = vec![];
+        for index in 0..config.layers {
+            let mut names = common.clone();
+            names.add("x", &activations[index]);
+            names.add("y", &activations[index + 1]);
+            names.add("d_y", &gradients[(index + 1) % 2]);
+            names.add("d_x", &gradients[index % 2]);
+            for state in &parameters {
+                if let Role::Layer { index: i, port } = &state.spec.role
+                    && *i == index
+                {
+                    names.add(port, &state.value);
+                    names.add(&format!("d_{port}"), &state.gradient);
+                }
+            }
+            // What the forward function gives beyond `y` is kept for the backward function.
+            for port in forward.outputs() {
+                if port.name != "y" {
+                    names.add(&port.name, &build.surface(port.bytes)?);
+                }
+            }
+            layers.push(LayerRequests {
+                forward: names.bind(&forward)?,
+                backward: names.bind(&backward)?,
+            });
+        }
+        let mut names = common.clone();
+        names.add("x", &activations[0]);
+        names.add("d_x", &gradients[0]);
+        let embed = names.bind(&embed)?;
+        let embed_gradient = names.bind(&embed_gradient)?;
+        names.add("x", &activations[config.layers]);
+        names.add("d_x", &gradients[config.layers % 2]);
+        Ok(Network {
+            batch,
+            loss,
+            embed,
+            layers,
+            head: names.bind(&head)?,
+            head_with_gradient: names.bind(&head_with_gradient)?,
+            embed_gradient,
+            tokens,
+            tied: config.tied,
+            surface_bytes: build.surface_bytes,
+            scratch_bytes: build.scratch_bytes,
+            parameters,
+        })
+    }
+
+    /// Tokens of a micro-batch, T.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Bytes in surfaces: parameters, gradients, activations, taps.
+    pub fn surface_bytes(&self) -> usize {
+        self.surface_bytes
+    }
+
+    /// Bytes of scratch memory of the largest function.
+    pub fn scratch_bytes(&self) -> usize {
+        self.scratch_bytes
+    }
+
+    /// Tells the device that parameters have changed.
+    pub fn stage(&mut self) -> Result<(), Error> {
+        self.embed.stage()?;
+        for layer in &mut self.layers {
+            layer.forward.stage()?;
+            layer.backward.stage()?;
+        }
+        self.head.stage()?;
+        self.head_with_gradient.stage()?;
+        self.embed_gradient.stage()?;
+        Ok(())
+    }
+
+    /// The loss of one micro-batch: Σ weight·(−ln p(target)), in nats.
+    pub fn loss(&mut self, batch: &Batch) -> Result<f32, Error> {
+        self.forward(batch)?;
+        self.head.evaluate(Accumulation::Replace)?;
+        self.read_loss()
+    }
+
+    /// The loss of one micro-batch; its gradients replace those of the parameters or are added.
+    pub fn loss_and_gradient(
+        &mut self,
+        batch: &Batch,
+        accumulation: Accumulation,
+    ) -> Result<f32, Error> {
+        self.forward(batch)?;
+        self.head_with_gradient.evaluate(accumulation)?;
+        for layer in self.layers.iter_mut().rev() {
+            layer.backward.evaluate(accumulation)?;
+        }
+        // A tied classifier has written this micro-batch's gradient already.
+        let embedding = if self.tied { Accumulation::Add } else { accumulation };
+        self.embed_gradient.evaluate(embedding)?;
+        self.read_loss()
+    }
+
+    fn forward(&mut self, batch: &Batch) -> Result<(), Error> {
+        write(&self.batch.tokens, batch.tokens)?;
+        write(&self.batch.targets, batch.targets)?;
+        write(&self.batch.weights, batch.weights)?;
+        self.embed.evaluate(Accumulation::Replace)?;
+        for layer in &mut self.layers {
+            layer.forward.evaluate(Accumulation::Replace)?;
+        }
+        Ok(())
+    }
+
+    fn read_loss(&self) -> Result<f32, Error> {
+        Ok(self.loss.read()?.as_slice::<f32>()[0])
+    }
+}
+
+/// One micro-batch; every slice has T elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// Input token ids.
+    pub tokens: &'a [i32],
+    /// The token that follows each.
+    pub targets: &'a [i32],
+    /// Weight of each position's loss; 0 leaves it out.
+    pub weights: &'a [f32],
+}
+
+fn write<T: surface::Element>(surface: &Surface, elements: &[T]) -> Result<(), Error> {
+    let mut writing = surface.write()?;
+    let target = writing.as_mut_slice::<T>();
+    if target.len() != elements.len() {
+        let (expected, found) = (target.len(), elements.len());
+        return Err(Error::BatchSize { expected, found });
+    }
+    target.copy_from_slice(elements);
+    Ok(())
+}
+
+fn ports_of(parameters: &[ParameterState], port: impl Fn(&Role) -> Option<String>) -> Vec<String> {
+    parameters.iter().filter_map(|p| port(&p.spec.role)).collect()
+}
+
+/// Compiles functions and counts memory.
+struct Build<'a> {
+    device: &'a dyn Device,
+    surface_bytes: usize,
+    scratch_bytes: usize,
+}
+
+impl Build<'_> {
+    fn surface(&mut self, bytes: usize) -> Result<Surface, Error> {
+        self.surface_bytes += bytes;
+        Ok(Surface::new(bytes)?)
+    }
+
+    fn filled(&mut self, values: &[f32]) -> Result<Surface, Error> {
+        self.surface_bytes += size_of_val(values);
+        Ok(Surface::from_slice(values)?)
+    }
+
+    fn parameters(&mut self, config: &Config) -> Result<Vec<ParameterState>, Error> {
+        let mut states = vec![];
+        for spec in models::parameters(config)? {
+            let bytes = spec.dims.iter().product::<usize>() * 4;
+            let (value, gradient) = (self.surface(bytes)?, self.surface(bytes)?);
+            states.push(ParameterState { spec, value, gradient });
+        }
+        Ok(states)
+    }
+
+    /// Compiles a function whose parameters are `parameters`; the gradients of parameters that it
+    /// gives can be accumulated.
+    fn compile(
+        &mut self,
+        function: Function,
+        parameters: &[String],
+    ) -> Result<Arc<dyn Executable>, Error> {
+        let options = CompileOptions {
+            parameters: parameters
+                .iter()
+                .filter(|name| function.input(name).is_some())
+                .cloned()
+                .collect(),
+            accumulators: parameters
+                .iter()
+                .map(|name| format!("d_{name}"))
+                .filter(|name| function.output(name).is_some())
+                .collect(),
+            ..CompileOptions::default()
+        };
+        let name = function.name.clone();
+        let program = Program::new(vec![function]);
+        let executable = self.device.compile(&program, &name, &options)?;
+        self.scratch_bytes = self.scratch_bytes.max(executable.scratch_bytes());
+        Ok(executable)
+    }
+}
+
+/// Surfaces by port name.
+#[derive(Clone, Default)]
+struct Names(BTreeMap<String, Surface>);
+
+impl Names {
+    fn add(&mut self, name: &str, surface: &Surface) {
+        self.0.insert(name.to_owned(), surface.clone());
+    }
+
+    /// Binds every port to the surface of its name.
+    fn bind(&self, executable: &Arc<dyn Executable>) -> Result<Box<dyn Request>, Error> {
+        let pick = |ports: &[Port]| {
+            ports
+                .iter()
+                .filter_map(|p| Some((p.name.clone(), self.0.get(&p.name)?.clone())))
+                .collect()
+        };
+        let bindings =
+            Bindings { inputs: pick(executable.inputs()), outputs: pick(executable.outputs()) };
+        Ok(executable.clone().bind(bindings)?)
+    }
+}
