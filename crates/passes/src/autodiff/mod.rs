@@ -10,9 +10,9 @@
 //! After, for `w`: the function itself, which also gives what the backward function wants to
 //! know (nothing more here, for `tanh` needs only its result), and
 //! ```text
-//! func backward(tensor<fp32, [2, 4]> d_y, tensor<fp32, [2, 4]> y, tensor<fp32, [2, 3]> x) {
-//!     tensor<fp32, [2, 4]> square = square(x = y);
-//!     tensor<fp32, [2, 4]> sub = sub(x = 1.0, y = square);
+//! func main_backward(tensor<fp32, [2, 4]> d_y, tensor<fp32, [2, 4]> y, tensor<fp32, [2, 3]> x) {
+//!     tensor<fp32, [2, 4]> mul = mul(x = y, y = y);
+//!     tensor<fp32, [2, 4]> sub = sub(x = 1.0, y = mul);
 //!     tensor<fp32, [2, 4]> d_h = mul(x = d_y, y = sub);
 //!     tensor<fp32, [4, 3]> d_w = matmul(x = d_h, y = x, transpose_x = true, transpose_y = false);
 //! } -> (d_w);
@@ -61,7 +61,8 @@ pub struct Gradient {
     pub backward: Function,
 }
 
-/// The function's reverse for the wanted inputs. `backward` is named after the function.
+/// The function's reverse for the wanted inputs. The backward function of `main` is called
+/// `main_backward`.
 ///
 /// # Errors
 /// If an operation on the way has no rule, a shape is unknown, or a wanted input does not
