@@ -2,8 +2,9 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
-use mil::Program;
+use mil::{AtomicFile, Program};
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The program that a command is about.
@@ -56,4 +57,16 @@ pub fn read(path: &Path) -> anyhow::Result<Source> {
     let folder = file.parent().map(Path::to_owned).unwrap_or_default();
     let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
     Ok(Source { program, folder })
+}
+
+/// Writes a program as text, to a file or to the terminal.
+pub fn write(program: &Program, path: Option<&Path>) -> anyhow::Result<()> {
+    let text = mil::print(program);
+    let Some(path) = path else { return Ok(std::io::stdout().write_all(text.as_bytes())?) };
+    let write = || {
+        let mut file = AtomicFile::create(path)?;
+        file.write_all(text.as_bytes())?;
+        file.commit()
+    };
+    write().with_context(|| format!("cannot write `{}`", path.display()))
 }

@@ -2,6 +2,7 @@
 
 mod completions;
 mod generate;
+mod grad;
 mod print;
 mod train;
 
@@ -16,6 +17,8 @@ pub enum Command {
     Generate(generate::Generate),
     /// Print a program as normalised text
     Print(print::Print),
+    /// Differentiate a function: write its forward and backward functions
+    Grad(grad::Grad),
     /// Print a script that completes this program's commands and flags in a shell
     Completions(completions::Completions),
 }
@@ -27,6 +30,7 @@ impl Command {
             Command::Train(command) => command.run(),
             Command::Generate(command) => command.run(),
             Command::Print(command) => command.run(),
+            Command::Grad(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
     }

@@ -1,10 +1,7 @@
 //! `anemone print`.
 
 use crate::program::{self, ProgramArg};
-use anyhow::Context;
 use clap::Args;
-use mil::AtomicFile;
-use std::io::Write;
 use std::path::PathBuf;
 
 /// Print a program as normalised text.
@@ -25,17 +22,6 @@ impl Print {
     /// Prints the program.
     pub fn run(self) -> anyhow::Result<()> {
         let source = program::read(&self.program.program)?;
-        let text = mil::print(&source.program);
-        match &self.output {
-            Some(path) => {
-                let write = || {
-                    let mut file = AtomicFile::create(path)?;
-                    file.write_all(text.as_bytes())?;
-                    file.commit()
-                };
-                write().with_context(|| format!("cannot write `{}`", path.display()))
-            }
-            None => Ok(std::io::stdout().write_all(text.as_bytes())?),
-        }
+        program::write(&source.program, self.output.as_deref())
     }
 }
