@@ -151,6 +151,8 @@ pub(crate) fn compile(
             let place = match node {
                 None => "folded",
                 Some(node) => match graph.nodes[node].kind {
+                    // Its only reader, a conversion, became the product.
+                    Kind::Input(usize::MAX) => "matrix product",
                     Kind::Input(_) => "view of an input",
                     Kind::Constant(_) => "folded",
                     _ => place_of.get(&node).copied().unwrap_or("not needed"),
@@ -309,6 +311,9 @@ impl Build<'_> {
 
     fn product(&mut self, node: NodeId, p: &Product, accumulates: bool) -> Result<(), Error> {
         let n = &self.graph.nodes[node];
+        if n.dims.contains(&0) {
+            return Ok(());
+        }
         let place = self.places.of[node].as_ref().expect("a product is stored");
         let rank = n.dims.len();
         let (rows, cols) = (n.dims[rank - 2], n.dims[rank - 1]);
@@ -417,12 +422,12 @@ impl Build<'_> {
     /// Copies a value into part of a node.
     fn copy(&mut self, from: &Val, to: NodeId, view: &View) -> Result<(), Error> {
         let dtype = self.graph.nodes[to].dtype;
-        if format(dtype).is_some() {
+        if place::is_copied_in_rows(dtype, view.dims.len()) {
             let replace = emit_rows::copy(self.graph, self.places, from, to, view);
             self.steps.push(Step::Rows(Box::new(RowStep { replace, add: None })));
             return Ok(());
         }
-        // Element types that row programs do not know are moved as bytes.
+        // What row programs cannot copy is moved as bytes.
         let place = self.places.of[to].as_ref().expect("the target is stored");
         let width = element_bytes(dtype);
         let mut target = view.clone();

@@ -135,6 +135,7 @@ impl Fusion<'_> {
     fn place_call(&mut self, node: NodeId, call: usize) {
         let sibling = (0..node).rev().find(|&other| {
             matches!(&self.graph.nodes[other].kind, Kind::Fallback { call: c, .. } if *c == call)
+                && self.unit_of[other].is_some()
         });
         match sibling.and_then(|s| self.unit_of[s]) {
             Some(unit) => {

@@ -111,10 +111,12 @@ impl Graph {
     pub fn copy(&mut self, val: Val, name: &str) -> Val {
         let dims = val.view.dims.clone();
         let dtype = self.nodes[val.node].dtype;
-        // Row programs know the element types that are computed with; others are moved as bytes.
-        let kind = match super::place::format(dtype) {
-            Some(_) => Kind::Map(MapOp::Copy, vec![val]),
-            None => Kind::Concat(vec![val], 0),
+        // Row programs know the element types that are computed with, and so many axes; others
+        // are moved as bytes.
+        let kind = if super::place::is_copied_in_rows(dtype, dims.len()) {
+            Kind::Map(MapOp::Copy, vec![val])
+        } else {
+            Kind::Concat(vec![val], 0)
         };
         self.add(kind, &dims, dtype, name)
     }

@@ -6,6 +6,7 @@ use super::graph::{Graph, Kind, NodeId, Val};
 use super::memory::{self, Interval};
 use super::view::View;
 use crate::format::Format;
+use crate::rows::MAX_RANK;
 use mil::DataType;
 
 /// Pointers that a step is given: the arena, then inputs, outputs, constants.
@@ -65,6 +66,12 @@ pub(crate) fn format(dtype: DataType) -> Option<Format> {
         DataType::Bool => Format::U8,
         _ => return None,
     })
+}
+
+/// Whether row programs copy tensors of this type and rank. They compute in f32, which does not
+/// hold every integer.
+pub(crate) fn is_copied_in_rows(dtype: DataType, rank: usize) -> bool {
+    dtype != DataType::Int32 && format(dtype).is_some() && rank <= MAX_RANK
 }
 
 /// Bytes of one element in memory; types of less than a byte take one.

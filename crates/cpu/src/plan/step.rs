@@ -201,8 +201,7 @@ impl Step {
             }
             Step::Move { from, to, width } => {
                 let (source, target) = (c.pointers[from.0], c.pointers[to.0]);
-                let (mut a, mut b) = (Walk::new(&from.1), Walk::new(&to.1));
-                while let (Some(i), Some(j)) = (a.next(), b.next()) {
+                for (i, j) in walk(&from.1).zip(walk(&to.1)) {
                     // SAFETY: both views stay inside their node's memory.
                     unsafe {
                         let from = source.offset(i * *width as isize);
@@ -248,7 +247,7 @@ impl Fallback {
             let base = pointers[location.slot].wrapping_add(location.byte_offset);
             let mut bytes = Vec::with_capacity(view.count() * width);
             // The location is that of the first element already.
-            for index in Walk::new(&View { offset: 0, ..view.clone() }) {
+            for index in walk(&View { offset: 0, ..view.clone() }) {
                 // SAFETY: the view stays inside its node's memory.
                 let element = unsafe {
                     std::slice::from_raw_parts(base.offset(index * width as isize), width)
@@ -298,42 +297,19 @@ impl mil::Env for ArgTypes {
     }
 }
 
-/// The storage indices of a view's elements, in order.
-struct Walk {
-    dims: Vec<usize>,
-    strides: Vec<isize>,
-    index: Vec<usize>,
-    at: isize,
-    left: usize,
-}
-
-impl Walk {
-    fn new(view: &View) -> Walk {
-        Walk {
-            dims: view.dims.clone(),
-            strides: view.strides.clone(),
-            index: vec![0; view.dims.len()],
-            at: view.offset,
-            left: view.count(),
+/// The storage indices of a view's elements, in order. It holds no counters of its own, so that
+/// walking needs no memory.
+fn walk(view: &View) -> impl Iterator<Item = isize> + '_ {
+    let (&inner, outer) = view.dims.split_last().unwrap_or((&1, &[]));
+    let stride = view.strides.last().copied().unwrap_or(0);
+    let rows = view.count().checked_div(inner).unwrap_or(0);
+    (0..rows).flat_map(move |row| {
+        let mut left = row;
+        let mut at = view.offset;
+        for (&dim, &stride) in outer.iter().zip(&view.strides).rev() {
+            at += (left % dim) as isize * stride;
+            left /= dim;
         }
-    }
-}
-
-impl Iterator for Walk {
-    type Item = isize;
-
-    fn next(&mut self) -> Option<isize> {
-        self.left = self.left.checked_sub(1)?;
-        let here = self.at;
-        for axis in (0..self.dims.len()).rev() {
-            self.index[axis] += 1;
-            self.at += self.strides[axis];
-            if self.index[axis] < self.dims[axis] {
-                break;
-            }
-            self.at -= self.strides[axis] * self.dims[axis] as isize;
-            self.index[axis] = 0;
-        }
-        Some(here)
-    }
+        (0..inner as isize).map(move |i| at + i * stride)
+    })
 }

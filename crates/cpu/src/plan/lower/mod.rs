@@ -11,6 +11,7 @@ mod product;
 mod reduce;
 
 use super::graph::{Call, Graph, Kind, Val};
+use crate::rows::MAX_RANK;
 use interp::Array;
 use mil::{
     Arg, DataType, Env, Function, Literal, Op, OpError, Operand, Operation, Params, Tensor, Type,
@@ -71,6 +72,26 @@ pub(crate) fn lower(
         state.graph.outputs.push(val);
     }
     Ok(Lowered { graph: state.graph, inputs, operations })
+}
+
+/// Whether the op only moves elements.
+fn is_movement(op: Op) -> bool {
+    use Op::*;
+    matches!(
+        op,
+        Identity
+            | Reshape
+            | Transpose
+            | ExpandDims
+            | Squeeze
+            | SliceByIndex
+            | SliceBySize
+            | Split
+            | Concat
+            | Tile
+            | Pad
+            | Reverse
+    )
 }
 
 struct Lower<'a> {
@@ -163,10 +184,16 @@ impl Lower<'_> {
     /// The nodes for an operation, or `None` if it is left to the interpreter.
     fn native(&mut self, operation: &Operation) -> Result<Option<Vec<Val>>, Error> {
         use Op::*;
+        // Row programs have so many axes; views and copies have any number.
+        let rank = |id: ValueId| self.types[id.index()].as_tensor().and_then(|t| t.rank());
+        let computes = !is_movement(operation.op);
+        let mut ids = operation.operands().chain(operation.outputs.iter().copied());
+        if computes && ids.any(|id| rank(id).is_some_and(|rank| rank > MAX_RANK)) {
+            return Ok(None);
+        }
         let one = |val: Option<Val>| val.map(|v| vec![v]);
         Ok(match operation.op {
-            Identity | Reshape | Transpose | ExpandDims | Squeeze | SliceByIndex | SliceBySize
-            | Split | Concat | Tile | Pad | Reverse => self.movement(operation)?,
+            op if is_movement(op) => self.movement(operation)?,
             Linear | Matmul => one(self.product(operation)?),
             ScaledDotProductAttention => one(self.attention(operation)?),
             Conv => one(self.conv(operation)?),

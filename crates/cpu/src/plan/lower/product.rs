@@ -30,7 +30,10 @@ impl Lower<'_> {
         if is_linear {
             let (n, k) = (y.view.dims[0], y.view.dims[1]);
             let bias = self.arg(operation, "bias")?;
-            let rows = x.view.count().checked_div(k).unwrap_or(0);
+            if bias.as_ref().is_some_and(|bias| !is_factor(self.node_dtype(bias))) {
+                return Ok(None);
+            }
+            let rows = dims[..dims.len() - 1].iter().product();
             let flat = self.reshaped(&x, &[rows, k]);
             let weight = Val { node: y.node, view: y.view.permute(&[1, 0]) };
             let out = self.matrix_product(flat, weight, bias, &[rows, n], dtype, &name);
@@ -63,8 +66,15 @@ impl Lower<'_> {
         dtype: DataType,
         name: &str,
     ) -> Val {
+        if a.view.dims.last() == Some(&0) {
+            // A sum of nothing.
+            let none = bias.unwrap_or_else(|| self.scalar(0.0));
+            return self.map(MapOp::Copy, &[none], dims, dtype, name);
+        }
         let batch = &dims[..dims.len() - 2];
         let (a, b) = (self.factor(a, batch), self.factor(b, batch));
+        // A bias is read element after element.
+        let bias = bias.map(|bias| if bias.view.is_packed() { bias } else { self.copied(&bias) });
         let product = Product { a, b, bias, round_a: None, round_b: None, round: None };
         self.graph.add(Kind::Product(Box::new(product)), dims, dtype, name)
     }
