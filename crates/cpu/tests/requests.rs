@@ -334,3 +334,51 @@ fn placement_lists_every_operation_once_and_hides_no_fall_back() {
     assert_eq!(place("softmax"), "cpu: row program");
     assert_eq!(place("cumsum"), "cpu: interpreter");
 }
+
+#[test]
+fn rows_are_gathered_and_added_alike_with_any_number_of_threads() {
+    // Large enough to be shared among the threads, with rows that are hit often.
+    let (rows, width, count) = (50, 96, 700);
+    let mut b = FunctionBuilder::new("f", Opset::Ios18);
+    let indices = b.input("indices", Type::tensor(DataType::Int32, &[count]));
+    let table = b.input("table", Type::tensor(DataType::Fp32, &[rows, width]));
+    let picked = b.gather(table, indices, 0).expect("rows of a table");
+    let zeros = Tensor::from_f64s(DataType::Fp32, &[rows, width], &vec![0.0; rows * width]);
+    let zeros = b.constant("zeros", zeros.expect("as many zeros as the dims say"));
+    let (axis, mode) = (b.int(0), b.string("add"));
+    let inputs = [
+        ("data", zeros.into()),
+        ("indices", indices.into()),
+        ("updates", picked.into()),
+        ("axis", axis.into()),
+        ("mode", mode.into()),
+    ];
+    let sums = b.op(Op::Scatter, "sums", inputs).expect("as many updates as indices");
+    let (picked_name, sums_name) = (b.name(picked).to_owned(), b.name(sums).to_owned());
+    let program = Program::new(vec![b.finish(&[picked, sums])]);
+    let hit = |i: usize| (i * i) % rows;
+    let numbers = Surface::from_slice(&(0..count).map(|i| hit(i) as i32).collect::<Vec<_>>());
+    let numbers = numbers.expect("memory for a tensor");
+    let value = |i: usize| 1.0 / (1 + i) as f32;
+    let table = floats((0..rows * width).map(value));
+    for threads in [1, 3] {
+        let device = CpuDevice::new(Some(threads)).expect("threads can be started");
+        let executable = device.compile(&program, "f", &CompileOptions::default());
+        let executable = executable.expect("the function can be compiled");
+        let (y, z) = (floats(vec![0.0; count * width]), floats(vec![9.0; rows * width]));
+        let bindings = Bindings::new().input("indices", &numbers).input("table", &table);
+        let bindings = bindings.output(&picked_name, &y).output(&sums_name, &z);
+        let mut request = executable.bind(bindings).expect("the surfaces fit");
+        request.evaluate(Accumulation::Replace).expect("nothing is in use");
+        let gathered = contents(&y);
+        let mut expected = vec![0.0f32; rows * width];
+        for i in 0..count {
+            for column in 0..width {
+                let at = hit(i) * width + column;
+                assert_eq!(gathered[i * width + column], value(at));
+                expected[at] += value(at);
+            }
+        }
+        assert_eq!(contents(&z), expected, "{threads} threads");
+    }
+}

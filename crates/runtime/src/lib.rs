@@ -37,7 +37,8 @@ pub trait Device: Send + Sync {
 #[derive(Clone, Debug, Default)]
 pub struct CompileOptions {
     /// Inputs that change only when [`Request::stage`] is called. A device may keep them in a
-    /// form of its own (packed, converted) between two calls.
+    /// form of its own (packed, converted) between two calls: after a change and before staging,
+    /// an evaluation may see the old contents or the new.
     pub parameters: Vec<String>,
     /// Outputs that [`Accumulation::Add`] adds to instead of replacing.
     pub accumulators: Vec<String>,

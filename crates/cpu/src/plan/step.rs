@@ -5,7 +5,7 @@ use super::view::View;
 use crate::gemm::{self, PackedB};
 use crate::isa::Isa;
 use crate::rows::{self, RowProgram};
-use crate::team::Team;
+use crate::team::{self, Team};
 use interp::Array;
 use mil::{DataType, Operation, Tensor, Type, ValueId};
 use runtime::Accumulation;
@@ -91,6 +91,29 @@ pub(crate) struct Context<'a> {
     pub accumulation: Accumulation,
 }
 
+/// Fewer elements than this are moved by the calling thread alone.
+const SHARED_ELEMENTS: usize = 1 << 15;
+
+impl Context<'_> {
+    /// Runs `region` on all threads, or on this one if there is little to do.
+    fn share(&self, elements: usize, region: &(dyn Fn(usize, usize) + Sync)) {
+        if elements < SHARED_ELEMENTS { region(0, 1) } else { self.team.run(region) }
+    }
+}
+
+/// An address that threads share; what they do there is for the steps to keep apart.
+#[derive(Clone, Copy)]
+struct Address(*mut u8);
+
+// SAFETY: an address is only a number; whoever uses it proves that the use is sound.
+unsafe impl Sync for Address {}
+
+impl Address {
+    fn floats(&self) -> *mut f32 {
+        self.0.cast()
+    }
+}
+
 impl Step {
     /// Working memory that a matrix product needs.
     pub fn product_bytes(&self) -> usize {
@@ -143,17 +166,22 @@ impl Step {
                 unsafe { product.run(c.team, at(p.a), b, at(p.c), bias, c.product_scratch) };
             }
             Step::GatherRows { table, indices, count, output } => {
-                // SAFETY: the plan places `count` indices and `count` rows of the table's width
-                // at these locations; every row read is inside the table.
-                unsafe {
-                    let indices = std::slice::from_raw_parts(at(*indices).cast::<i32>(), *count);
-                    for (i, &index) in indices.iter().enumerate() {
-                        let row = table.row(index);
-                        let from = at(table.at).cast::<f32>().add(row * table.width);
-                        let to = at(*output).cast::<f32>().add(i * table.width);
-                        std::ptr::copy_nonoverlapping(from, to, table.width);
+                let (from, to) = (Address(at(table.at)), Address(at(*output)));
+                // SAFETY: the plan places `count` indices at this location.
+                let indices =
+                    unsafe { std::slice::from_raw_parts(at(*indices).cast::<i32>(), *count) };
+                c.share(count * table.width, &|index, parts| {
+                    for i in team::split(*count, parts, index, 1) {
+                        let row = table.row(indices[i]);
+                        // SAFETY: every row read is inside the table, and the plan places `count`
+                        // rows of its width at the output, each written by one thread.
+                        unsafe {
+                            let from = from.floats().add(row * table.width);
+                            let to = to.floats().add(i * table.width);
+                            std::ptr::copy_nonoverlapping(from, to, table.width);
+                        }
                     }
-                }
+                });
             }
             Step::Pick { x, indices, output } => {
                 // SAFETY: the plan places as many indices and results as x has rows; every
@@ -167,26 +195,39 @@ impl Step {
                 }
             }
             Step::AddRows { table, zero_first, accumulates, indices, count, updates } => {
-                let len = table.rows * table.width;
-                // SAFETY: the plan places the whole table, `count` indices and `count` rows of
-                // updates at these locations, and none of them overlap.
-                unsafe {
-                    let data = std::slice::from_raw_parts_mut(at(table.at).cast::<f32>(), len);
-                    if *zero_first && !(adding && *accumulates) {
-                        data.fill(0.0);
-                    }
-                    let indices = std::slice::from_raw_parts(at(*indices).cast::<i32>(), *count);
-                    let updates = at(*updates).cast::<f32>();
-                    for (i, &index) in indices.iter().enumerate() {
-                        let row = table.row(index);
-                        let from =
-                            std::slice::from_raw_parts(updates.add(i * table.width), table.width);
-                        let to = &mut data[row * table.width..][..table.width];
-                        for (to, from) in to.iter_mut().zip(from) {
-                            *to += from;
+                let clear = *zero_first && !(adding && *accumulates);
+                let (data, updates) = (Address(at(table.at)), Address(at(*updates)));
+                // SAFETY: the plan places `count` indices at this location.
+                let indices =
+                    unsafe { std::slice::from_raw_parts(at(*indices).cast::<i32>(), *count) };
+                let work = if clear { table.rows.max(*count) } else { *count };
+                // Every thread has rows of the table to itself and takes the updates in order, so
+                // that sums do not depend on the number of threads.
+                c.share(work * table.width, &|index, parts| {
+                    let own = team::split(table.rows, parts, index, 1);
+                    let len = own.len() * table.width;
+                    // SAFETY: the plan places the whole table and `count` rows of updates at these
+                    // locations, which do not overlap; the rows are this thread's alone.
+                    unsafe {
+                        let first = data.floats().add(own.start * table.width);
+                        let data = std::slice::from_raw_parts_mut(first, len);
+                        if clear {
+                            data.fill(0.0);
+                        }
+                        for (i, &index) in indices.iter().enumerate() {
+                            let row = table.row(index);
+                            if !own.contains(&row) {
+                                continue;
+                            }
+                            let from = updates.floats().add(i * table.width);
+                            let from = std::slice::from_raw_parts(from, table.width);
+                            let to = &mut data[(row - own.start) * table.width..][..table.width];
+                            for (to, from) in to.iter_mut().zip(from) {
+                                *to += from;
+                            }
                         }
                     }
-                }
+                });
             }
             Step::AddPicked { table, indices, updates } => {
                 // SAFETY: the plan places as many indices and updates as the table has rows;
