@@ -1,0 +1,71 @@
+//! Programs that the planner once got wrong.
+
+mod common;
+
+use common::{Random, devices, disagreement, inputs};
+use mil::{DataType, FunctionBuilder, Op, OpError, Opset, Program, Type, ValueId, Weights};
+
+fn check(body: impl FnOnce(&mut FunctionBuilder) -> Result<ValueId, OpError>) {
+    let mut b = FunctionBuilder::new("f", Opset::Ios18);
+    let y = body(&mut b).expect("the operations are legal");
+    let function = b.finish(&[y]);
+    let inputs = inputs(&function, &mut Random(7));
+    let program = Program::new(vec![function]);
+    for device in devices() {
+        assert_eq!(disagreement(&device, &program, "f", &inputs, &Weights::default()), None);
+    }
+}
+
+fn input(b: &mut FunctionBuilder, dims: &[usize]) -> ValueId {
+    b.input("x", Type::tensor(DataType::Fp32, dims))
+}
+
+#[test]
+fn a_bias_may_lie_backwards() {
+    check(|b| {
+        let (x, weight, bias) = (input(b, &[3, 4]), input(b, &[5, 4]), input(b, &[5]));
+        let bias = b.unary(Op::Reverse, bias)?;
+        let inputs = [("x", x.into()), ("weight", weight.into()), ("bias", bias.into())];
+        b.op(Op::Linear, "linear", inputs)
+    });
+}
+
+#[test]
+fn a_sum_of_nothing_is_its_bias() {
+    check(|b| {
+        let (x, weight, bias) = (input(b, &[3, 0]), input(b, &[5, 0]), input(b, &[5]));
+        let inputs = [("x", x.into()), ("weight", weight.into()), ("bias", bias.into())];
+        b.op(Op::Linear, "linear", inputs)
+    });
+    check(|b| {
+        let (x, y) = (input(b, &[2, 3, 0]), input(b, &[0, 4]));
+        b.matmul(x, y, (false, false))
+    });
+}
+
+#[test]
+fn products_may_be_empty() {
+    check(|b| {
+        let (x, y) = (input(b, &[2, 0, 3]), input(b, &[3, 4]));
+        b.matmul(x, y, (false, false))
+    });
+}
+
+#[test]
+fn windows_of_a_volume_have_more_axes_than_row_programs() {
+    check(|b| {
+        let (x, weight) = (input(b, &[2, 4, 5, 4, 6]), input(b, &[4, 2, 2, 3, 2]));
+        let groups = b.int(2);
+        let inputs = [("x", x.into()), ("weight", weight.into()), ("groups", groups.into())];
+        b.op(Op::Conv, "conv", inputs)
+    });
+}
+
+#[test]
+fn a_tensor_tiled_along_every_axis_has_more_axes_than_row_programs() {
+    check(|b| {
+        let x = input(b, &[2, 3, 2, 2, 2]);
+        let reps = b.ints(&[2, 2, 3, 2, 2]);
+        b.op(Op::Tile, "tile", [("x", x.into()), ("reps", reps.into())])
+    });
+}
