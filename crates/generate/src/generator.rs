@@ -126,6 +126,9 @@ impl Generator {
         if let Some(&token) = tokens.iter().find(|&&t| t as usize >= vocab) {
             return Err(Error::Token { token, vocab });
         }
+        if tokens.is_empty() {
+            return Err(Error::NoTokens);
+        }
         if tokens.len() > self.room() {
             return Err(Error::ContextFull { capacity: self.capacity });
         }

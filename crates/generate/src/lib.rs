@@ -39,6 +39,9 @@ pub enum Error {
         /// Tokens that the cache holds.
         capacity: usize,
     },
+    /// Nothing to read.
+    #[error("there are no tokens to read")]
+    NoTokens,
     /// A token that the model does not have.
     #[error("token {token} is not in the vocabulary of {vocab}")]
     Token {

@@ -1,0 +1,152 @@
+//! Reading through the cache gives the scores that the whole sequence at once gives.
+
+use cpu::CpuDevice;
+use generate::{Generator, GeneratorOptions, Weights};
+use mil::{DataType, Function, Program};
+use models::{Config, Role, Shape};
+use runtime::{Accumulation, Bindings, CompileOptions, Device};
+use std::collections::BTreeMap;
+use surface::Surface;
+
+fn config(rope: models::RopeStyle, qk_norm: bool, tied: bool) -> Config {
+    let tiny = Config::preset("tiny").expect("the preset is there");
+    let (dim, layers, heads, kv_heads, head_dim) = (24, 3, 4, 2, 6);
+    Config {
+        dim,
+        layers,
+        heads,
+        kv_heads,
+        head_dim,
+        hidden: 40,
+        vocab: 50,
+        max_seq: 64,
+        rope,
+        qk_norm,
+        tied,
+        ..tiny
+    }
+}
+
+/// Parameters that differ from each other, of the size that trained ones have.
+fn weights(config: &Config) -> Weights {
+    let mut state = 5u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+    };
+    let parameters = models::parameters(config).expect("the configuration is valid");
+    let mut filled = |p: models::Parameter| {
+        let center = if p.dims.len() == 1 { 1.0 } else { 0.0 };
+        let values: Vec<f32> =
+            (0..p.dims.iter().product()).map(|_| center + 0.5 * random()).collect();
+        (p.name, Surface::from_slice(&values).expect("memory"))
+    };
+    parameters.into_iter().map(&mut filled).collect()
+}
+
+/// Evaluates a function whose inputs are all in `named`; adds its outputs.
+fn evaluate(device: &CpuDevice, function: Function, named: &mut BTreeMap<String, Surface>) {
+    let name = function.name.clone();
+    let program = Program::new(vec![function]);
+    let executable =
+        device.compile(&program, &name, &CompileOptions::default()).expect("it compiles");
+    let mut bindings = Bindings::new();
+    for port in executable.inputs() {
+        bindings = bindings.input(&port.name, &named[&port.name]);
+    }
+    for port in executable.outputs() {
+        let surface = Surface::new(port.bytes).expect("memory");
+        bindings = bindings.output(&port.name, &surface);
+        named.insert(port.name.clone(), surface);
+    }
+    let mut request = executable.bind(bindings).expect("the surfaces fit");
+    request.evaluate(Accumulation::Replace).expect("it runs");
+}
+
+/// The scores after the last of the tokens, by the functions for whole sequences.
+fn at_once(device: &CpuDevice, config: &Config, weights: &Weights, tokens: &[u32]) -> Vec<f32> {
+    let shape = Shape { batch: 1, seq: tokens.len() };
+    let surface = |values: &[f32]| Surface::from_slice(values).expect("memory");
+    let ids: Vec<i32> = tokens.iter().map(|&t| t as i32).collect();
+    let tables = models::rope_tables(config, 0, tokens.len());
+    let mut named = BTreeMap::from([
+        ("tokens".to_owned(), Surface::from_slice(&ids).expect("memory")),
+        ("rope_cos".to_owned(), surface(&tables.cos)),
+        ("rope_sin".to_owned(), surface(&tables.sin)),
+    ]);
+    let parameters = models::parameters(config).expect("the configuration is valid");
+    let mut bind = |named: &mut BTreeMap<String, Surface>, layer: Option<usize>| {
+        for p in &parameters {
+            let port = match p.role {
+                Role::Embedding => "embedding",
+                Role::FinalNorm => "final_norm",
+                Role::Classifier => "classifier",
+                Role::Layer { index, port } if Some(index) == layer => port,
+                Role::Layer { .. } => continue,
+            };
+            named.insert(port.to_owned(), weights[&p.name].clone());
+        }
+        if config.tied {
+            named.insert("classifier".to_owned(), named["embedding"].clone());
+        }
+    };
+    let fp32 = DataType::Fp32;
+    bind(&mut named, None);
+    evaluate(device, models::embed(config, shape, fp32).expect("it builds"), &mut named);
+    for layer in 0..config.layers {
+        bind(&mut named, Some(layer));
+        evaluate(device, models::layer(config, shape, fp32).expect("it builds"), &mut named);
+        let y = named["y"].clone();
+        named.insert("x".to_owned(), y);
+    }
+    evaluate(device, models::logits(config, shape, fp32).expect("it builds"), &mut named);
+    let logits = named["logits"].read().expect("nothing else uses it");
+    logits.as_slice::<f32>()[(tokens.len() - 1) * config.vocab..].to_vec()
+}
+
+#[test]
+fn the_cache_changes_nothing() {
+    use models::RopeStyle::{Halves, Interleaved};
+    let device = CpuDevice::new(Some(2)).expect("two threads can be started");
+    for config in [config(Halves, true, true), config(Interleaved, false, false)] {
+        let weights = weights(&config);
+        let options = GeneratorOptions { capacity: 48, compute: DataType::Fp32 };
+        let mut generator =
+            Generator::new(&device, &config, &weights, options).expect("it compiles");
+        // Longer than a chunk, so that both the chunk and single tokens follow what is cached.
+        let tokens: Vec<u32> = (0..45).map(|i| (i * i + 3 * i) % 50).collect();
+        for split in [vec![45], vec![1, 2, 42], vec![32, 13], vec![40, 1, 1, 1, 1, 1]] {
+            generator.clear();
+            let mut done = 0;
+            for part in split {
+                let next = &tokens[done..done + part];
+                let scores = generator.read(next, <[f32]>::to_vec).expect("there is room");
+                done += part;
+                let expected = at_once(&device, &config, &weights, &tokens[..done]);
+                let top = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+                for (a, b) in scores.iter().zip(&expected) {
+                    // Sums of a few dozen terms in another order, through three layers.
+                    assert!((a - b).abs() < 1e-4 * top, "after {done} tokens: {a} is not {b}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_reads_nothing() {
+    let device = CpuDevice::new(Some(1)).expect("a device");
+    let config = config(models::RopeStyle::Halves, false, true);
+    let mut weights = weights(&config);
+    let options = GeneratorOptions { capacity: 4, compute: DataType::Fp32 };
+    let mut generator = Generator::new(&device, &config, &weights, options).expect("it compiles");
+    let error = generator.read(&[1, 50], |_| ()).expect_err("there is no token 50");
+    assert_eq!(error.to_string(), "token 50 is not in the vocabulary of 50");
+    let error = generator.read(&[1; 5], |_| ()).expect_err("there is room for four");
+    assert_eq!(error.to_string(), "the context is full: it holds 4 tokens");
+    assert!(matches!(generator.read(&[], |_| ()), Err(generate::Error::NoTokens)));
+    assert_eq!(generator.room(), 4);
+    weights.remove("model.norm.weight");
+    let error = Generator::new(&device, &config, &weights, options).err().expect("one is missing");
+    assert_eq!(error.to_string(), "parameter `model.norm.weight` needs 96 bytes, found 0");
+}
