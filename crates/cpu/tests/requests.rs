@@ -293,16 +293,24 @@ fn integers_are_copied_exactly() {
     let mut b = FunctionBuilder::new("f", Opset::Ios18);
     let x = b.input("x", Type::tensor(DataType::Int32, &[2, 2]));
     let y = b.transpose(x, &[1, 0]).expect("two axes");
+    // A copy that is also computed with: in f32, which does not hold every integer.
+    let y = b.reshape(y, &[4]).expect("four elements");
+    let square = b.reshape(y, &[2, 2]).expect("four elements");
+    let z = b.cast(square, DataType::Fp32).expect("a float");
     b.rename(y, "y");
-    let executable = compile(b.finish(&[y]), &CompileOptions::default());
+    b.rename(z, "z");
+    let executable = compile(b.finish(&[y, z]), &CompileOptions::default());
     let large = [i32::MAX, 16_777_217, -16_777_219, i32::MIN + 1];
     let x = Surface::from_slice(&large).expect("memory for a tensor");
     let y = Surface::new(16).expect("memory for a tensor");
-    let bindings = Bindings::new().input("x", &x).output("y", &y);
+    let z = floats([0.0; 4]);
+    let bindings = Bindings::new().input("x", &x).output("y", &y).output("z", &z);
     let mut request = executable.bind(bindings).expect("the surfaces fit");
     request.evaluate(Accumulation::Replace).expect("nothing is in use");
     let found = y.read().expect("nobody writes it").as_slice::<i32>().to_vec();
-    assert_eq!(found, [large[0], large[2], large[1], large[3]]);
+    let turned = [large[0], large[2], large[1], large[3]];
+    assert_eq!(found, turned);
+    assert_eq!(contents(&z), turned.map(|v| v as f32));
 }
 
 #[test]
