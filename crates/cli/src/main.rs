@@ -4,8 +4,10 @@
 //! into an exit code: 0 done, 1 failed, 2 wrong usage.
 #![forbid(unsafe_code)]
 
+mod arrays;
 mod commands;
 mod device;
+mod engine;
 mod model;
 mod program;
 

@@ -4,6 +4,7 @@ mod completions;
 mod generate;
 mod grad;
 mod print;
+mod run;
 mod train;
 
 use clap::Subcommand;
@@ -15,6 +16,8 @@ pub enum Command {
     Train(Box<train::Train>),
     /// Write text with a model that was trained here
     Generate(generate::Generate),
+    /// Evaluate a function of a program once
+    Run(run::Run),
     /// Print a program as normalised text
     Print(print::Print),
     /// Differentiate a function: write its forward and backward functions
@@ -29,6 +32,7 @@ impl Command {
         match self {
             Command::Train(command) => command.run(),
             Command::Generate(command) => command.run(),
+            Command::Run(command) => command.run(),
             Command::Print(command) => command.run(),
             Command::Grad(command) => command.run(),
             Command::Completions(command) => command.run(),

@@ -1,0 +1,142 @@
+//! Evaluating a function once, on the CPU device or in the interpreter.
+
+use crate::arrays::Tensors;
+use anyhow::{Context, bail};
+use interp::Array;
+use mil::{Function, Op, Program, Tensor, TensorType, Type, Weights};
+use runtime::{Accumulation, Bindings, CompileOptions, Device, Placement};
+use std::collections::BTreeMap;
+use surface::Surface;
+
+/// What an evaluation gives.
+pub struct Results {
+    /// Outputs by name.
+    pub outputs: Tensors,
+    /// States after the evaluation, by name.
+    pub states: Tensors,
+    /// Where every operation ran.
+    pub placement: Vec<Placement>,
+}
+
+/// A tensor as a value of the declared type: cast, and reshaped if the number of elements is that
+/// of the type. Dimensions that the type leaves open are taken from the tensor.
+pub fn fit(tensor: Tensor, ty: &TensorType) -> anyhow::Result<Tensor> {
+    let found = tensor.ty();
+    let dims = match ty.fixed_dims() {
+        Some(dims) => dims,
+        None if ty.compatible(&TensorType::fixed(ty.dtype, tensor.dims())) => {
+            tensor.dims().to_vec()
+        }
+        None => bail!("expected {ty}, found shape {:?}", tensor.dims()),
+    };
+    if mil::element_count(&dims) != Some(tensor.count()) {
+        bail!("expected {ty}, found shape {:?}", found.fixed_dims().unwrap_or_default());
+    }
+    let tensor = if tensor.dtype() == ty.dtype {
+        tensor
+    } else if ty.dtype == mil::DataType::String {
+        bail!("expected {ty}, found numbers")
+    } else {
+        Array::from_tensor(&tensor).cast(ty.dtype).to_tensor()
+    };
+    Ok(tensor.reshaped(&dims)?)
+}
+
+/// Evaluates in the interpreter. Inputs and states have their declared types.
+pub fn interpret(
+    program: &Program,
+    function: &Function,
+    inputs: &Tensors,
+    states: &Tensors,
+    weights: Weights,
+) -> anyhow::Result<Results> {
+    let arrays = |tensors: &Tensors| -> BTreeMap<String, Array> {
+        tensors.iter().map(|(name, t)| (name.clone(), Array::from_tensor(t))).collect()
+    };
+    let options = interp::Options { weights, states: arrays(states), ..interp::Options::default() };
+    let results = interp::evaluate(program, &function.name, &arrays(inputs), &options)?;
+    let tensors = |arrays: BTreeMap<String, Array>| {
+        arrays.into_iter().map(|(name, array)| (name, array.to_tensor())).collect()
+    };
+    let placed = |operation: &mil::Operation| Placement {
+        value: operation.outputs.first().map_or("", |&id| &function.value(id).name).to_owned(),
+        op: operation.op.name(),
+        place: "interpreter".to_owned(),
+    };
+    let operations = function.body.operations.iter().filter(|o| o.op != Op::Const);
+    Ok(Results {
+        outputs: tensors(results.outputs),
+        states: tensors(results.states),
+        placement: operations.map(placed).collect(),
+    })
+}
+
+/// Evaluates on a device. Inputs have their declared types.
+///
+/// Devices want shapes when they compile. A function that leaves some open is compiled for this
+/// evaluation alone: for the shapes of these inputs, and for the values of those that a shape
+/// could be computed from.
+pub fn on_device(
+    device: &dyn Device,
+    program: &Program,
+    function: &Function,
+    inputs: &Tensors,
+    weights: Weights,
+) -> anyhow::Result<Results> {
+    let mut options = CompileOptions { weights, ..CompileOptions::default() };
+    let special;
+    let program = if is_open(function) {
+        let sizes = |tensor: &&Tensor| tensor.dtype().is_int() && tensor.dims().len() <= 1;
+        options.constants = inputs
+            .iter()
+            .filter(|(_, tensor)| sizes(tensor))
+            .map(|(name, tensor)| (name.clone(), tensor.clone()))
+            .collect();
+        special = with_shapes_of(program, &function.name, inputs);
+        &special
+    } else {
+        program
+    };
+    let executable = device.compile(program, &function.name, &options)?;
+    let mut bindings = Bindings::new();
+    for port in executable.inputs() {
+        let tensor = inputs.get(&port.name);
+        let tensor = tensor.with_context(|| format!("input `{}`: no value", port.name))?;
+        bindings = bindings.input(&port.name, &Surface::from_slice(tensor.bytes())?);
+    }
+    let mut surfaces = vec![];
+    for port in executable.outputs() {
+        let surface = Surface::new(port.bytes)?;
+        bindings = bindings.output(&port.name, &surface);
+        surfaces.push((port.clone(), surface));
+    }
+    let placement = executable.placement();
+    executable.bind(bindings)?.evaluate(Accumulation::Replace)?;
+    let mut outputs = Tensors::new();
+    for (port, surface) in surfaces {
+        let bytes = surface.read()?[..port.bytes].to_vec();
+        let tensor = Tensor::from_bytes(port.ty.dtype, &port.dims, bytes)?;
+        outputs.insert(port.name, tensor);
+    }
+    Ok(Results { outputs, states: Tensors::new(), placement })
+}
+
+/// Whether a shape is known only when the function runs.
+fn is_open(function: &Function) -> bool {
+    let open = |ty: &Type| ty.as_tensor().is_some_and(|t| t.fixed_dims().is_none());
+    function.values.iter().any(|value| open(&value.ty))
+}
+
+/// The program with the function's inputs declared to have the shapes of these tensors.
+fn with_shapes_of(program: &Program, function: &str, inputs: &Tensors) -> Program {
+    let mut program = program.clone();
+    let function = program.functions.iter_mut().find(|f| f.name == function);
+    let function = function.expect("the caller took the function from this program");
+    for id in &function.inputs {
+        let value = &mut function.values[id.index()];
+        if let Some(tensor) = inputs.get(&value.name) {
+            value.ty = Type::Tensor(tensor.ty());
+        }
+    }
+    program
+}
