@@ -91,6 +91,7 @@ impl Device for CpuDevice {
         })?;
         let function =
             program.function(function).ok_or_else(|| Error::NoFunction(function.to_owned()))?;
+        options.check(function)?;
         let plan = plan::compile(function, options, self.0.isa, self.threads())?;
         let port = |name: &str, dtype: DataType, dims: &[usize]| Port {
             name: name.to_owned(),

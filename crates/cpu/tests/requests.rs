@@ -390,3 +390,29 @@ fn rows_are_gathered_and_added_alike_with_any_number_of_threads() {
         assert_eq!(contents(&z), expected, "{threads} threads");
     }
 }
+
+#[test]
+fn options_that_name_nothing_are_refused() {
+    let program = Program::new(vec![function(&[("x", &[3])], |b, x| b.mul(x[0], x[0]))]);
+    let compile = |options: CompileOptions| {
+        let refused = device().compile(&program, "f", &options).err();
+        refused.expect("there is no such name").to_string()
+    };
+    let none = CompileOptions::default;
+    assert_eq!(
+        compile(CompileOptions { parameters: vec!["w".into()], ..none() }),
+        "`f`: no input is called `w`"
+    );
+    assert_eq!(
+        compile(CompileOptions { accumulators: vec!["z".into()], ..none() }),
+        "`f`: no output is called `z`"
+    );
+    let constants = [("k".to_owned(), Tensor::int32(1))].into();
+    assert_eq!(compile(CompileOptions { constants, ..none() }), "`f`: no input is called `k`");
+    let half = Program::new(vec![function(&[("x", &[3])], |b, x| b.cast(x[0], DataType::Fp16))]);
+    let refused = device().compile(&half, "f", &accumulating()).err();
+    assert_eq!(
+        refused.expect("only fp32 accumulates").to_string(),
+        "`f`: output `y` cannot accumulate: it is not fp32"
+    );
+}

@@ -48,6 +48,38 @@ pub struct CompileOptions {
     pub weights: mil::Weights,
 }
 
+impl CompileOptions {
+    /// Checks that every name is an input or output of the function, and that only fp32 outputs
+    /// accumulate.
+    ///
+    /// # Errors
+    /// If one is not: a name that means nothing is a mistake of the caller.
+    pub fn check(&self, function: &mil::Function) -> Result<(), Error> {
+        let kernel = || function.name.clone();
+        let inputs = self.parameters.iter().chain(self.constants.keys());
+        if let Some(name) = inputs.into_iter().find(|name| function.input(name).is_none()) {
+            let message = format!("no input is called `{name}`");
+            return Err(Error::Bind { kernel: kernel(), message });
+        }
+        for name in &self.accumulators {
+            let output =
+                function.output(name).map(|id| function.ty(id).as_tensor().map(|t| t.dtype));
+            match output {
+                Some(Some(mil::DataType::Fp32)) => {}
+                Some(_) => {
+                    let message = format!("output `{name}` cannot accumulate: it is not fp32");
+                    return Err(Error::Bind { kernel: kernel(), message });
+                }
+                None => {
+                    let message = format!("no output is called `{name}`");
+                    return Err(Error::Bind { kernel: kernel(), message });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A compiled function.
 pub trait Executable: Send + Sync {
     /// Inputs in order of declaration.

@@ -178,7 +178,7 @@ pub struct Settings {
 /// Steps, sequences, tokens in each, learning rate: what suits a model's size.
 fn defaults_of(model: &str) -> (u64, usize, usize, f64) {
     match model {
-        "tiny" => (800, 8, 128, 4e-3),
+        "tiny" => (1400, 8, 128, 4e-3),
         _ => (1000, 1, 256, 3e-4),
     }
 }
