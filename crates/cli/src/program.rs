@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
-use mil::{AtomicFile, Program};
+use mil::{AtomicFile, Function, Program};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,24 @@ pub struct Source {
     pub program: Program,
     /// The folder that it is in: what `@model_path` stands for unless the user says otherwise.
     pub folder: PathBuf,
+}
+
+impl Source {
+    /// The function with this name, or else `main`, or the only one.
+    pub fn function(&self, name: Option<&str>) -> anyhow::Result<&Function> {
+        let functions = &self.program.functions;
+        let found = match (name, &functions[..]) {
+            (Some(name), _) => self.program.function(name),
+            (None, [only]) => Some(only),
+            (None, _) => self.program.function("main"),
+        };
+        found.with_context(|| {
+            let known: Vec<&str> = functions.iter().map(|f| f.name.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let hint = if name.is_none() { "; choose one with --function" } else { "" };
+            format!("no function `{}`; the program has {known}{hint}", name.unwrap_or("main"))
+        })
+    }
 }
 
 /// Reads and verifies a program.

@@ -1,7 +1,7 @@
 //! `anemone grad`.
 
 use crate::program::{self, ProgramArg};
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use mil::Program;
 use passes::autodiff::{Options, Recompute, differentiate};
@@ -47,17 +47,7 @@ impl Grad {
     /// Writes the two functions.
     pub fn run(self) -> anyhow::Result<()> {
         let source = program::read(&self.program.program)?;
-        let functions = &source.program.functions;
-        let function = match (&self.function, &functions[..]) {
-            (Some(name), _) => source.program.function(name),
-            (None, [only]) => Some(only),
-            (None, _) => source.program.function("main"),
-        };
-        let function = function.ok_or_else(|| {
-            let known: Vec<&str> = functions.iter().map(|f| f.name.as_str()).collect();
-            let wanted = self.function.as_deref().unwrap_or("main");
-            anyhow!("no function `{wanted}`; the program has {}", known.join(", "))
-        })?;
+        let function = source.function(self.function.as_deref())?;
         let recompute = match self.recompute {
             Again::Nothing => Recompute::Nothing,
             Again::Cheap => Recompute::Cheap,

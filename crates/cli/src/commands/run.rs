@@ -7,7 +7,7 @@ use crate::program::{self, ProgramArg};
 use anyhow::{Context, bail};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use mil::{Function, Program, Type, Weights};
+use mil::{Function, Type, Weights};
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
@@ -83,7 +83,7 @@ impl Run {
     /// Evaluates.
     pub fn run(self) -> anyhow::Result<()> {
         let source = program::read(&self.program.program)?;
-        let function = self.choose(&source.program)?;
+        let function = source.function(self.function.as_deref())?;
         let weights = match &self.weights {
             Some(folder) if !folder.is_dir() => {
                 bail!("the weights folder `{}` is not a folder", folder.display())
@@ -113,24 +113,6 @@ impl Run {
         }
         arrays::write(&self.outputs, &written)?;
         self.report(function, &written, &results)
-    }
-
-    fn choose<'a>(&self, program: &'a Program) -> anyhow::Result<&'a Function> {
-        let names: Vec<_> = program.functions.iter().map(|f| format!("`{}`", f.name)).collect();
-        let names = names.join(", ");
-        if names.is_empty() {
-            bail!("the program has no functions");
-        }
-        match &self.function {
-            Some(name) => program
-                .function(name)
-                .with_context(|| format!("the program has no function `{name}`; it has {names}")),
-            None => match (program.function("main"), &program.functions[..]) {
-                (Some(main), _) => Ok(main),
-                (None, [only]) => Ok(only),
-                _ => bail!("choose one of the functions {names} with --function"),
-            },
-        }
     }
 
     fn report(
