@@ -119,12 +119,8 @@ fn a_checkpoint_of_another_shape_is_refused_by_name() {
     let (saved, ..) = save(&trainer, &folder);
     let large = Config { hidden: 44, ..small };
     let mut checkpoint = Checkpoint::open(&saved).expect("the checkpoint can be read");
-    let refused = Trainer::resume(
-        network(&large),
-        options(),
-        batches(Order::Random, None),
-        &mut checkpoint,
-    );
+    let refused =
+        Trainer::resume(network(&large), options(), batches(Order::Random, None), &mut checkpoint);
     let message = refused.err().expect("the shapes differ").to_string();
     assert!(message.contains("gate_proj") && message.contains("44"), "{message}");
     std::fs::remove_dir_all(folder).expect("the folder can be removed");
