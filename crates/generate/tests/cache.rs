@@ -75,7 +75,7 @@ fn at_once(device: &CpuDevice, config: &Config, weights: &Weights, tokens: &[u32
         ("rope_sin".to_owned(), surface(&tables.sin)),
     ]);
     let parameters = models::parameters(config).expect("the configuration is valid");
-    let mut bind = |named: &mut BTreeMap<String, Surface>, layer: Option<usize>| {
+    let bind = |named: &mut BTreeMap<String, Surface>, layer: Option<usize>| {
         for p in &parameters {
             let port = match p.role {
                 Role::Embedding => "embedding",
