@@ -17,6 +17,7 @@ use train::tokenizer::Tokenizer;
 /// Reads the newest checkpoint of a run, continues the prompt, and prints the text as it comes.
 /// Without a prompt the model begins a new story.
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true, args_override_self = true)]
 pub struct Generate {
     /// Folder of a run, or of one of its checkpoints
     #[arg(long, value_name = "DIR", default_value = "out")]

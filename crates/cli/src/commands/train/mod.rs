@@ -27,6 +27,7 @@ use train::{About, Network, NetworkOptions, Trainer, TrainerOptions};
 /// metrics as JSON lines, and a picture of the loss curve. Ctrl-C saves before it stops, and
 /// `--resume` goes on from there.
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true, args_override_self = true)]
 pub struct Train {
     #[command(flatten)]
     flags: Flags,
