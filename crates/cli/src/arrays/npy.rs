@@ -92,7 +92,7 @@ pub fn read(file: &mut impl Read, size: u64) -> anyhow::Result<Tensor> {
     Ok(Tensor::from_bytes(header.dtype, &header.dims, data)?)
 }
 
-/// The file for an array. Scalars are written as shape [1].
+/// The file for an array. Scalars are written as shape `[1]`.
 pub fn bytes(tensor: &Tensor) -> anyhow::Result<Vec<u8>> {
     let dtype = tensor.dtype();
     let Some((_, name)) = TYPES.iter().find(|(d, _)| *d == dtype) else {

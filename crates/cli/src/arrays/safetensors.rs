@@ -52,7 +52,7 @@ pub fn read(mut file: impl Read) -> anyhow::Result<Tensors> {
     Ok(tensors)
 }
 
-/// Writes a file. Scalars are written as shape [1].
+/// Writes a file. Scalars are written as shape `[1]`.
 pub fn write(file: &mut impl Write, tensors: &Tensors) -> anyhow::Result<()> {
     let mut views = vec![];
     for (name, tensor) in tensors {

@@ -19,7 +19,7 @@ const STATE: &str = "state/";
 ///
 /// Inputs are read by name from a file of arrays, cast to the declared element types, and
 /// reshaped where the number of elements allows. Outputs are written by name; a scalar is written
-/// as shape [1]. States travel in both files as `state/NAME`; those that the inputs do not give
+/// as shape `[1]`. States travel in both files as `state/NAME`; those that the inputs do not give
 /// begin as zeros.
 ///
 /// Element types that a file format lacks are written as the next wider one, which holds the same
