@@ -9,20 +9,14 @@ mod train;
 
 use clap::Subcommand;
 
-/// What the first argument says.
+/// What the first argument says. The help of each is the documentation of its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Train a language model
     Train(Box<train::Train>),
-    /// Write text with a model that was trained here
     Generate(generate::Generate),
-    /// Evaluate a function of a program once
     Run(run::Run),
-    /// Print a program as normalised text
     Print(print::Print),
-    /// Differentiate a function: write its forward and backward functions
     Grad(grad::Grad),
-    /// Print a script that completes this program's commands and flags in a shell
     Completions(completions::Completions),
 }
 

@@ -23,7 +23,7 @@ use train::{About, Network, NetworkOptions, Trainer, TrainerOptions};
 /// Train a language model.
 ///
 /// With no arguments, trains a small model on stories that are made up on the spot, and ends by
-/// writing a story. The run goes to a folder: checkpoints that other tools read as a model,
+/// writing a story. The run goes to a folder: checkpoints (safetensors with Hugging Face names),
 /// metrics as JSON lines, and a picture of the loss curve. Ctrl-C saves before it stops, and
 /// `--resume` goes on from there.
 #[derive(Debug, Args)]

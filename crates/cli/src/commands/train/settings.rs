@@ -33,25 +33,25 @@ pub struct Flags {
     /// A tokenizer.json for text [default: the model's, or one trained on the text]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
-    /// Optimizer steps in all
+    /// Optimizer steps in all [default: 1400 for tiny, otherwise 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
-    /// Sequences in a batch
+    /// Sequences in a batch [default: 8 for tiny, otherwise 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Option<u32>,
-    /// Tokens in a sequence
+    /// Tokens in a sequence [default: 128 for tiny, otherwise 256]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     seq: Option<u32>,
     /// Batches whose gradients are added up for one step [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     accum: Option<u32>,
-    /// Largest learning rate
+    /// Largest learning rate [default: 4e-3 for tiny, otherwise 3e-4]
     #[arg(long, value_name = "X", value_parser = positive)]
     lr: Option<f64>,
     /// Smallest learning rate of the cosine, as a part of the largest [default: 0.1]
     #[arg(long, value_name = "X", value_parser = fraction)]
     min_lr_ratio: Option<f64>,
-    /// Steps in which the learning rate rises
+    /// Steps in which the learning rate rises [default: a twentieth of the run, at most 100]
     #[arg(long, value_name = "N")]
     warmup: Option<u64>,
     /// Course of the learning rate after that [default: cosine]
