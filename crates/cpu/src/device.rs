@@ -114,8 +114,14 @@ impl Device for CpuDevice {
             .collect();
         {
             let mut memory = self.0.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            memory.arena.grow(plan.arena_bytes);
-            memory.products.grow(plan.product_bytes);
+            let bytes = plan.arena_bytes;
+            let grown = memory.arena.grow(bytes);
+            let grown = grown.and_then(|()| memory.products.grow(plan.product_bytes));
+            grown.map_err(|_| Error::Unsupported {
+                device: "cpu".into(),
+                kernel: function.name.clone(),
+                message: format!("it needs {bytes} bytes of memory, which cannot be had"),
+            })?;
             memory.rows.reserve(plan.row_bytes);
         }
         let name = function.name.clone();

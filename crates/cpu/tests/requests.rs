@@ -416,3 +416,22 @@ fn options_that_name_nothing_are_refused() {
         "`f`: output `y` cannot accumulate: it is not fp32"
     );
 }
+
+#[test]
+fn what_no_memory_holds_is_refused() {
+    let refused = |dims: &[usize], reps: &[i64]| {
+        let mut b = FunctionBuilder::new("f", Opset::Ios18);
+        let x = b.input("x", Type::tensor(DataType::Fp32, dims));
+        let reps = b.ints(reps);
+        let inputs = [("x", x.into()), ("reps", reps.into())];
+        let wide = b.op(Op::Tile, "wide", inputs).expect("inference bounds it");
+        // Read twice and changed, so that it cannot stay a view.
+        let square = b.mul(wide, wide).expect("same shapes");
+        let y = b.add(square, wide).expect("same shapes");
+        let program = Program::new(vec![b.finish(&[y])]);
+        let refused = device().compile(&program, "f", &CompileOptions::default()).err();
+        refused.expect("there is no such memory").to_string()
+    };
+    let message = refused(&[1, 8], &[1 << 30, 1 << 20]);
+    assert!(message.contains("too large"), "{message}");
+}

@@ -1,5 +1,7 @@
 //! Memory that starts at a cache line.
 
+use std::collections::TryReserveError;
+
 /// The alignment of panels and scratch memory.
 pub(crate) const ALIGNMENT: usize = 64;
 
@@ -21,11 +23,17 @@ impl AlignedBytes {
     }
 
     /// Grows to at least `len` bytes; what is added is zero.
-    pub fn grow(&mut self, len: usize) {
+    ///
+    /// # Errors
+    /// If the memory cannot be had; nothing has changed then.
+    pub fn grow(&mut self, len: usize) -> Result<(), TryReserveError> {
         if len > self.len {
-            self.lines.resize(len.div_ceil(ALIGNMENT), Line([0; ALIGNMENT]));
+            let lines = len.div_ceil(ALIGNMENT);
+            self.lines.try_reserve_exact(lines - self.lines.len())?;
+            self.lines.resize(lines, Line([0; ALIGNMENT]));
             self.len = len;
         }
+        Ok(())
     }
 }
 

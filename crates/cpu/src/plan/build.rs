@@ -175,16 +175,29 @@ pub(crate) fn compile(
     })
 }
 
-/// Refuses element types that have no whole bytes in memory, unless they were folded away.
+/// The most bytes that one tensor may take: far more than any machine has, and few enough that
+/// sums of sizes and offsets cannot overflow.
+const MAX_TENSOR: usize = 1 << 42;
+
+/// Refuses element types that have no whole bytes in memory, unless they were folded away, and
+/// tensors that no memory holds.
 fn check_elements(graph: &Graph, kernel: &str) -> Result<(), Error> {
-    match graph.nodes.iter().find(|n| n.dtype == DataType::String || n.dtype.bits() < 8) {
-        None => Ok(()),
-        Some(node) => Err(Error::Unsupported {
-            device: "cpu".into(),
-            kernel: kernel.to_owned(),
-            message: format!("`{}` is {}, which must be constant", node.name, node.dtype),
-        }),
+    let unsupported =
+        |message| Error::Unsupported { device: "cpu".into(), kernel: kernel.to_owned(), message };
+    for node in &graph.nodes {
+        if node.dtype == DataType::String || node.dtype.bits() < 8 {
+            let (name, dtype) = (&node.name, node.dtype);
+            return Err(unsupported(format!("`{name}` is {dtype}, which must be constant")));
+        }
+        let bytes = mil::element_count(&node.dims)
+            .and_then(|n| n.checked_mul(element_bytes(node.dtype)))
+            .filter(|&bytes| bytes <= MAX_TENSOR);
+        if bytes.is_none() {
+            let (name, dims) = (&node.name, &node.dims);
+            return Err(unsupported(format!("`{name}`, of shape {dims:?}, is too large")));
+        }
     }
+    Ok(())
 }
 
 /// Lets products read inputs through their conversions, which then may not be needed at all.

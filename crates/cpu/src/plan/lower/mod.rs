@@ -140,9 +140,9 @@ impl Lower<'_> {
             return Err(self.unsupported(operation, "states are not supported yet"));
         }
         let known = operation.operands().all(|id| self.known[id.index()].is_some());
-        // A constant repeated stays a view of the one: what is folded takes memory.
-        let repeats = operation.op == Op::Tile;
-        if known && !(repeats && self.is_large(&types)) {
+        // What is folded takes memory: a constant repeated stays a view of the one.
+        let limit = if operation.op == Op::Tile { 1 << 12 } else { 1 << 27 };
+        if known && self.count(&types) <= limit {
             return self.fold(operation, &types);
         }
         match self.native(operation)? {
@@ -175,10 +175,10 @@ impl Lower<'_> {
         Ok(operation)
     }
 
-    /// Whether a result of these types would take more memory than folding is worth.
-    fn is_large(&self, types: &[Type]) -> bool {
-        let count = |ty: &Type| ty.as_tensor()?.fixed_dims()?.iter().copied().reduce(|a, b| a * b);
-        types.iter().filter_map(count).any(|n| n > 4096)
+    /// Elements of all results of these types.
+    fn count(&self, types: &[Type]) -> usize {
+        let count = |ty: &Type| mil::element_count(&ty.as_tensor()?.fixed_dims()?);
+        types.iter().filter_map(count).fold(0, usize::saturating_add)
     }
 
     /// The nodes for an operation, or `None` if it is left to the interpreter.
