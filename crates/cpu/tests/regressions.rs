@@ -69,3 +69,18 @@ fn a_tensor_tiled_along_every_axis_has_more_axes_than_row_programs() {
         b.op(Op::Tile, "tile", [("x", x.into()), ("reps", reps.into())])
     });
 }
+
+#[test]
+fn the_first_column_is_not_the_whole_row() {
+    for is_read_again in [false, true] {
+        check(|b| {
+            let x = input(b, &[4, 8]);
+            let whole = b.unary(Op::Exp, x)?;
+            let (begin, end) = (b.ints(&[0, 0]), b.ints(&[4, 1]));
+            let inputs = [("x", whole.into()), ("begin", begin.into()), ("end", end.into())];
+            let column = b.op(Op::SliceByIndex, "column", inputs)?;
+            let column = b.unary(Op::Tanh, column)?;
+            if is_read_again { b.binary(Op::Mul, whole, column) } else { Ok(column) }
+        });
+    }
+}

@@ -1,9 +1,9 @@
 //! Memory that every device sees without a copy: one [`Surface`] holds one tensor's bytes.
 //!
-//! On Linux a surface is a sealed-size `memfd`, so that another process or a graphics driver can
-//! map the same pages; on other systems it is an anonymous shared mapping. Access is by guards:
-//! any number of readers or one writer, and a surface that is in use otherwise is an error, never
-//! a wait, because a wait inside an evaluation would be a bug in the caller's ordering.
+//! On Linux a surface is a `memfd`, on other Unix systems an anonymous shared mapping; either way
+//! its size never changes. Access is by guards: any number of readers or one writer, and a
+//! surface that is in use otherwise is an error, never a wait, because a wait inside an
+//! evaluation would be a bug in the caller's ordering.
 //!
 //! This crate knows nothing of programs.
 

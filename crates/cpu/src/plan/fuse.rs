@@ -171,8 +171,10 @@ impl Fusion<'_> {
     fn is_aligned(&self, arg: &Val) -> bool {
         let dims = &self.graph.nodes[arg.node].dims;
         let view = View::dense(dims);
-        arg.view.dims.len() == dims.len() && arg.view == view.broadcast(&arg.view.dims)
-            || arg.view == view
+        // The first column has the strides of a broadcast too, but reads less than there is.
+        let widens = arg.view.dims.len() == dims.len()
+            && dims.iter().zip(&arg.view.dims).all(|(&own, &read)| own == read || own == 1);
+        widens && arg.view == view.broadcast(&arg.view.dims) || arg.view == view
     }
 
     /// Whether two units can be one: the same rows, and no third unit between them.
