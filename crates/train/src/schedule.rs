@@ -52,7 +52,7 @@ impl Schedule {
     /// the last step of the run and all after it have the minimum.
     pub fn rate(&self, step: u64) -> f64 {
         if step < self.warmup {
-            return self.peak * (step + 1) as f64 / (self.warmup + 1) as f64;
+            return self.peak * (step + 1) as f64 / (self.warmup as f64 + 1.0);
         }
         match self.decay {
             Decay::Constant => self.peak,
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn short_runs_have_finite_rates() {
-        for (warmup, steps) in [(0, 0), (0, 1), (5, 3), (1, 2), (1, 1)] {
+        for (warmup, steps) in [(0, 0), (0, 1), (5, 3), (1, 2), (1, 1), (u64::MAX, 2)] {
             let schedule = Schedule { warmup, steps, ..COSINE };
             for step in 0..8 {
                 let rate = schedule.rate(step);
