@@ -1,0 +1,15 @@
+//! The Neural Engine of Apple's chips: what it accepts, what it costs, an emulator that fails as
+//! it does, and a device that trains on it.
+//!
+//! - [`target`]: chips, systems and routes with their rules as data, and [`target::check`];
+//! - [`Engine`]: what every route to the engine offers, real or emulated;
+//! - [`emulator`]: the engine in software, under the same rules.
+//!
+//! The routes through Apple's private frameworks are in the crate `apple`, which implements
+//! [`Engine`] too. This crate knows nothing of training.
+#![forbid(unsafe_code)]
+
+mod engine;
+pub mod target;
+
+pub use engine::{Engine, EngineError, Evaluation, Model, Source, Stage, Usage};
