@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod autodiff;
+pub mod pack;
+pub mod partition;
 pub mod simplify;
 
 mod edit;
