@@ -17,7 +17,8 @@ fn function(inputs: &str, body: &str, outputs: &str) -> Function {
 }
 
 fn options(wrt: &[&str], recompute: Recompute) -> Options {
-    Options { wrt: wrt.iter().map(|&name| name.to_owned()).collect(), recompute }
+    let wrt = wrt.iter().map(|&name| name.to_owned()).collect();
+    Options { wrt, recompute, ..Options::default() }
 }
 
 fn error(f: &Function, wrt: &[&str]) -> Error {
@@ -74,6 +75,42 @@ fn everything_needs_original_inputs_only() {
     let (inputs, outputs) = interface(&f, &["w", "v"], Recompute::Everything);
     assert_eq!(inputs, ["d_y", "x", "w", "v"]);
     assert_eq!(outputs, ["y"]);
+}
+
+/// Inputs of the backward function when these values are kept and all else is computed again.
+fn inputs_keeping(f: &Function, wrt: &[&str], keep: &[&str]) -> Result<Vec<String>, Error> {
+    let keep = keep.iter().map(|&name| name.to_owned()).collect();
+    let options = Options { keep, ..options(wrt, Recompute::Everything) };
+    let gradient = differentiate(f, &options)?;
+    for f in [&gradient.forward, &gradient.backward] {
+        assert_eq!(mil::verify_function(f), vec![]);
+    }
+    let given = names(&gradient.forward, &gradient.forward.body.outputs);
+    let inputs = names(&gradient.backward, &gradient.backward.inputs);
+    // What the forward function gives further is what the backward function takes.
+    assert_eq!(given[0], "y");
+    assert_eq!(given[1..], inputs[1..given.len()]);
+    Ok(inputs)
+}
+
+#[test]
+fn what_is_kept_is_given_and_nothing_before_it_is_computed_again() {
+    let f = function(TWO_LAYERS.0, TWO_LAYERS.1, "y");
+    let kept = |keep: &[&str]| inputs_keeping(&f, &["w", "v"], keep).unwrap();
+    // From `h` there is a way to everything but the operands of the first product.
+    assert_eq!(kept(&["h"]), ["d_y", "h", "x", "v"]);
+    // The slope of silu needs `hf` itself, and `a` the second product.
+    assert_eq!(kept(&["a", "hf"]), ["d_y", "hf", "a", "x", "v"]);
+    assert_eq!(kept(&["a"]), ["d_y", "a", "x", "w", "v"]);
+    // Nothing needs `wh` once `h` is there, and `y` at no time; an input is given anyway.
+    assert_eq!(kept(&["h", "wh", "y", "x"]), ["d_y", "h", "x", "v"]);
+}
+
+#[test]
+fn a_kept_name_that_is_no_value_is_refused() {
+    let f = function(TWO_LAYERS.0, TWO_LAYERS.1, "y");
+    let message = inputs_keeping(&f, &["w"], &["h", "hh"]).unwrap_err().to_string();
+    assert_eq!(message, "function `main` has no value `hh` to keep");
 }
 
 #[test]
@@ -173,6 +210,7 @@ fn states_are_not_differentiated_through() {
     assert_eq!(interface(&f, &["x"], Recompute::Cheap).0, ["d_y", "v"]);
     let refused = differentiate(&f, &options(&["x"], Recompute::Everything)).unwrap_err();
     assert!(refused.to_string().starts_with("`v`: no gradient of read_state without a tap"));
+    assert_eq!(inputs_keeping(&f, &["x"], &["v"]).unwrap(), ["d_y", "v"]);
 }
 
 #[test]

@@ -89,13 +89,17 @@ impl Network {
         let wrt = ["x".to_owned()].into_iter().chain(layer_ports.iter().cloned()).collect();
         let layer_gradient = autodiff::differentiate(
             &layer,
-            &autodiff::Options { wrt, recompute: options.recompute },
+            &autodiff::Options { wrt, recompute: options.recompute, keep: vec![] },
         )?;
         let head_wrt = ["x", "final_norm", "classifier"].map(str::to_owned);
         let head_with_gradient = autodiff::value_and_gradient(&head, &head_wrt)?;
         let embed_gradient = autodiff::differentiate(
             &embed,
-            &autodiff::Options { wrt: vec!["embedding".into()], recompute: options.recompute },
+            &autodiff::Options {
+                wrt: vec!["embedding".into()],
+                recompute: options.recompute,
+                keep: vec![],
+            },
         )?;
 
         let table = ["embedding".to_owned()];

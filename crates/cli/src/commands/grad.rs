@@ -53,7 +53,7 @@ impl Grad {
             Again::Cheap => Recompute::Cheap,
             Again::Everything => Recompute::Everything,
         };
-        let options = Options { wrt: self.wrt, recompute };
+        let options = Options { wrt: self.wrt, recompute, ..Options::default() };
         let mut gradient = differentiate(function, &options)
             .with_context(|| format!("cannot differentiate `{}`", function.name))?;
         gradient.forward.name = "forward".into();

@@ -91,7 +91,11 @@ impl Model<'_> {
     }
 
     fn differentiate(&self, function: &mil::Function, wrt: &[&str]) -> autodiff::Gradient {
-        let options = autodiff::Options { wrt: strings(wrt), recompute: self.recompute };
+        let options = autodiff::Options {
+            wrt: strings(wrt),
+            recompute: self.recompute,
+            ..autodiff::Options::default()
+        };
         let gradient = autodiff::differentiate(function, &options);
         gradient.unwrap_or_else(|error| panic!("`{}`: {error}", function.name))
     }

@@ -15,6 +15,14 @@ pub enum Error {
         /// The names there are.
         known: String,
     },
+    /// A name to keep is no value.
+    #[error("function `{function}` has no value `{value}` to keep")]
+    UnknownValue {
+        /// The function.
+        function: String,
+        /// The name that was asked for.
+        value: String,
+    },
     /// No input to differentiate for was named.
     #[error("no input to differentiate for was named")]
     NothingWanted,

@@ -38,6 +38,7 @@ use activity::Activity;
 use mil::{DataType, Function, FunctionEnv, Tensor, Type, ValueId};
 use plan::{Origin, Plan};
 use reverse::Reverse;
+use std::collections::{BTreeSet, HashMap};
 
 /// What to differentiate for, and how.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +47,10 @@ pub struct Options {
     pub wrt: Vec<String>,
     /// What the backward function computes again instead of being given.
     pub recompute: Recompute,
+    /// Names of values that the backward function is given, if it needs them, whatever
+    /// `recompute` says. What depends on nothing but these, inputs and constants can then be
+    /// computed again without going further back.
+    pub keep: Vec<String>,
 }
 
 /// A function and its reverse.
@@ -65,8 +70,8 @@ pub struct Gradient {
 /// `main_backward`.
 ///
 /// # Errors
-/// If an operation on the way has no rule, a shape is unknown, or a wanted input does not
-/// influence any output.
+/// If an operation on the way has no rule, a shape is unknown, a value to keep does not exist, or
+/// a wanted input does not influence any output.
 pub fn differentiate(function: &Function, options: &Options) -> Result<Gradient, Error> {
     let env = FunctionEnv::new(function);
     let wrt = wanted(function, &options.wrt)?;
@@ -76,7 +81,8 @@ pub fn differentiate(function: &Function, options: &Options) -> Result<Gradient,
     // forward value at hand, then with each in the way that suits the whole set.
     let mut survey = Reverse::new(function, &env, &activity, &|_| Origin::Input);
     sweep(&mut survey, &wrt, None)?;
-    let plan = Plan::new(function, &env, options.recompute, survey.demanded())?;
+    let keep = kept(function, &options.keep)?;
+    let plan = Plan::new(function, &env, options.recompute, &keep, survey.demanded())?;
     let origin = |id| plan.origin(id);
     let mut reverse = Reverse::new(function, &env, &activity, &origin);
     let gradients = sweep(&mut reverse, &wrt, None)?;
@@ -170,6 +176,17 @@ fn wanted(function: &Function, names: &[String]) -> Result<Vec<ValueId>, Error> 
         }
     }
     Ok(wrt)
+}
+
+/// The values to keep.
+fn kept(function: &Function, names: &[String]) -> Result<BTreeSet<ValueId>, Error> {
+    let values: HashMap<&str, usize> =
+        function.values.iter().enumerate().map(|(i, value)| (value.name.as_str(), i)).collect();
+    let find = |name: &String| match values.get(name.as_str()) {
+        Some(&i) => Ok(ValueId(i as u32)),
+        None => Err(Error::UnknownValue { function: function.name.clone(), value: name.clone() }),
+    };
+    names.iter().map(find).collect()
 }
 
 /// Whether a value of this type can carry a cotangent. The 8-bit float types are for storage.

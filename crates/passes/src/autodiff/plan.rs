@@ -15,7 +15,8 @@ pub enum Recompute {
     /// results of products, convolutions, attention, softmax, running sums and gathers.
     #[default]
     Cheap,
-    /// Everything: the backward function needs only original inputs.
+    /// Everything: the backward function needs only original inputs, and what
+    /// [`Options::keep`](super::Options::keep) names.
     Everything,
 }
 
@@ -36,11 +37,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Plans for a set of values that the rules ask for.
+    /// Plans for a set of values that the rules ask for; those in `keep` are taps if they are
+    /// needed at all.
     pub(super) fn new(
         function: &Function,
         env: &FunctionEnv,
         recompute: Recompute,
+        keep: &BTreeSet<ValueId>,
         demanded: &BTreeSet<ValueId>,
     ) -> Result<Plan, Error> {
         let mut origins = vec![Origin::Input; function.values.len()];
@@ -57,7 +60,8 @@ impl Plan {
             let origin = match (operation.op, recompute) {
                 (Op::Const, _) => Origin::Recompute,
                 (Op::ReadState, Recompute::Everything) => {
-                    if let Some(&id) = operation.outputs.iter().find(|id| demanded.contains(id)) {
+                    let missing = |id: &&ValueId| demanded.contains(id) && !keep.contains(id);
+                    if let Some(&id) = operation.outputs.iter().find(missing) {
                         let value = function.value(id).name.clone();
                         let what = "without a tap: its state may have changed".to_owned();
                         return Err(Error::Unsupported { op: operation.op, value, what });
@@ -75,6 +79,8 @@ impl Plan {
                 },
             };
             for &id in &operation.outputs {
+                let kept = keep.contains(&id) && operation.op != Op::Const;
+                let origin = if kept { Origin::Tap } else { origin };
                 origins[id.index()] = origin;
                 at_hand[id.index()] = operation.op == Op::Const
                     || origin == Origin::Tap && demanded.contains(&id)

@@ -172,7 +172,7 @@ pub fn compare(
     }
 
     for recompute in [Recompute::Nothing, Recompute::Cheap, Recompute::Everything] {
-        let options = Options { wrt: wanted.to_vec(), recompute };
+        let options = Options { wrt: wanted.to_vec(), recompute, ..Options::default() };
         let gradient = differentiate(function, &options).map_err(|e| e.to_string())?;
         for f in [&gradient.forward, &gradient.backward] {
             let problems = mil::verify_function(f);
