@@ -112,6 +112,16 @@ pub trait Request: Send {
     /// # Errors
     /// If a surface is in use or the device fails; the outputs are then unspecified.
     fn evaluate(&mut self, accumulation: Accumulation) -> Result<(), Error>;
+
+    /// Waits for what the device may still be computing after [`Request::evaluate`] has returned:
+    /// the outputs named in [`CompileOptions::accumulators`], and no others. Until then they, and
+    /// the inputs, must not be touched.
+    ///
+    /// # Errors
+    /// Those of that computation.
+    fn finish(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// What happens to the outputs named in [`CompileOptions::accumulators`].
@@ -253,6 +263,14 @@ pub enum Error {
         /// The function.
         kernel: String,
         /// What failed.
+        message: String,
+    },
+    /// The device can do no more in this process, and could in a new one.
+    #[error("`{kernel}` needs a new process: {message}")]
+    NewProcess {
+        /// The function.
+        kernel: String,
+        /// What is used up.
         message: String,
     },
     /// A surface failed.

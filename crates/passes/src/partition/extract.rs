@@ -105,12 +105,10 @@ impl<'a> Extract<'a> {
         while let Some(id) = pending.pop() {
             match self.producers[id.index()] {
                 None if !inputs.contains(&id) => inputs.push(id),
-                None => {}
-                Some(index) => {
-                    if operations.insert(index) {
-                        pending.extend(self.whole.body.operations[index].operands());
-                    }
+                Some(index) if operations.insert(index) => {
+                    pending.extend(self.whole.body.operations[index].operands());
                 }
+                _ => {}
             }
         }
     }
