@@ -5,13 +5,20 @@
 //! surface that is in use otherwise is an error, never a wait, because a wait inside an
 //! evaluation would be a bug in the caller's ordering.
 //!
+//! Memory that a system framework owns (an `IOSurface`) becomes a surface through [`Foreign`].
+//! A device that reaches the memory itself takes [`Surface::lend`] for as long as it computes,
+//! so that the same rule holds without mapping anything.
+//!
 //! This crate knows nothing of programs.
 
 mod element;
+mod foreign;
 mod memory;
 
 pub use element::Element;
+pub use foreign::{Access, Foreign};
 
+use foreign::View;
 use memory::Memory;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -23,9 +30,15 @@ pub struct Surface(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    memory: Memory,
+    storage: Storage,
     /// Number of readers, or [`WRITER`].
     users: AtomicI32,
+}
+
+#[derive(Debug)]
+enum Storage {
+    Own(Memory),
+    Foreign(Box<dyn Foreign>),
 }
 
 const WRITER: i32 = -1;
@@ -44,13 +57,26 @@ pub enum Error {
     /// It is being written, or being read when it was to be written.
     #[error("the surface is in use")]
     Busy,
+    /// The owner of foreign memory did not lock it.
+    #[error("cannot lock the surface: {0}")]
+    Lock(std::io::Error),
 }
 
 impl Surface {
     /// A surface of `bytes` bytes, all zero.
     pub fn new(bytes: usize) -> Result<Surface, Error> {
         let memory = Memory::new(bytes).map_err(|source| Error::Allocate { bytes, source })?;
-        Ok(Surface(Arc::new(Inner { memory, users: AtomicI32::new(0) })))
+        Ok(Surface::of(Storage::Own(memory)))
+    }
+
+    /// A surface of memory that something else allocated; `owner` lives as long as the surface
+    /// and every guard of it.
+    pub fn from_foreign(owner: Box<dyn Foreign>) -> Surface {
+        Surface::of(Storage::Foreign(owner))
+    }
+
+    fn of(storage: Storage) -> Surface {
+        Surface(Arc::new(Inner { storage, users: AtomicI32::new(0) }))
     }
 
     /// A surface that holds a copy of `elements`.
@@ -62,7 +88,10 @@ impl Surface {
 
     /// Size in bytes.
     pub fn len(&self) -> usize {
-        self.0.memory.len()
+        match &self.0.storage {
+            Storage::Own(memory) => memory.len(),
+            Storage::Foreign(owner) => owner.len(),
+        }
     }
 
     /// Whether the size is 0.
@@ -75,31 +104,63 @@ impl Surface {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// The owner of foreign memory, if it is a `T`.
+    pub fn foreign<T: Foreign>(&self) -> Option<&T> {
+        match &self.0.storage {
+            Storage::Own(_) => None,
+            Storage::Foreign(owner) => (owner.as_ref() as &dyn std::any::Any).downcast_ref(),
+        }
+    }
+
     /// Begins reading. Allocates nothing.
     pub fn read(&self) -> Result<Reading, Error> {
-        let shared = |users| if users >= 0 { Some(users + 1) } else { None };
-        match self.0.users.fetch_update(Ordering::Acquire, Ordering::Relaxed, shared) {
-            Ok(_) => Ok(Reading(self.0.clone())),
-            Err(_) => Err(Error::Busy),
-        }
+        let lent = self.lend(Access::Read)?;
+        Ok(Reading(View::new(lent)?))
     }
 
     /// Begins writing. Allocates nothing.
     pub fn write(&self) -> Result<Writing, Error> {
-        match self.0.users.compare_exchange(0, WRITER, Ordering::Acquire, Ordering::Relaxed) {
-            Ok(_) => Ok(Writing(self.0.clone())),
+        let lent = self.lend(Access::Write)?;
+        Ok(Writing(View::new(lent)?))
+    }
+
+    /// Counts as a reader or as the writer without giving access to the bytes: for a device that
+    /// reaches the memory itself while it computes. Allocates nothing.
+    pub fn lend(&self, access: Access) -> Result<Lent, Error> {
+        let next = |users| match access {
+            Access::Read => (users >= 0).then_some(users + 1),
+            Access::Write => (users == 0).then_some(WRITER),
+        };
+        match self.0.users.fetch_update(Ordering::Acquire, Ordering::Relaxed, next) {
+            Ok(_) => Ok(Lent { inner: self.0.clone(), access }),
             Err(_) => Err(Error::Busy),
+        }
+    }
+}
+
+/// A use of a surface, which ends when this is dropped.
+#[derive(Debug)]
+pub struct Lent {
+    inner: Arc<Inner>,
+    access: Access,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        match self.access {
+            Access::Read => _ = self.inner.users.fetch_sub(1, Ordering::Release),
+            Access::Write => self.inner.users.store(0, Ordering::Release),
         }
     }
 }
 
 /// Read access to a surface's bytes; others may read too.
 #[derive(Debug)]
-pub struct Reading(Arc<Inner>);
+pub struct Reading(View);
 
 /// Sole access to a surface's bytes.
 #[derive(Debug)]
-pub struct Writing(Arc<Inner>);
+pub struct Writing(View);
 
 impl Reading {
     /// The contents as elements; trailing bytes that do not fill one are left out.
@@ -125,7 +186,7 @@ impl Deref for Reading {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: this guard counts as a reader, so no `Writing` of this surface exists.
-        unsafe { std::slice::from_raw_parts(self.0.memory.address(), self.0.memory.len()) }
+        unsafe { std::slice::from_raw_parts(self.0.address(), self.0.len()) }
     }
 }
 
@@ -134,26 +195,14 @@ impl Deref for Writing {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: this guard is the only one of this surface.
-        unsafe { std::slice::from_raw_parts(self.0.memory.address(), self.0.memory.len()) }
+        unsafe { std::slice::from_raw_parts(self.0.address(), self.0.len()) }
     }
 }
 
 impl DerefMut for Writing {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: this guard is the only one of this surface, and it is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.0.memory.address(), self.0.memory.len()) }
-    }
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.0.users.fetch_sub(1, Ordering::Release);
-    }
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        self.0.users.store(0, Ordering::Release);
+        unsafe { std::slice::from_raw_parts_mut(self.0.address(), self.0.len()) }
     }
 }
 
