@@ -9,7 +9,9 @@
 //! [`Engine`] too. This crate knows nothing of training.
 #![forbid(unsafe_code)]
 
+pub mod emulator;
 mod engine;
 pub mod target;
 
+pub use emulator::{Emulator, EmulatorOptions, Numerics};
 pub use engine::{Engine, EngineError, Evaluation, Model, Source, Stage, Usage};

@@ -1,0 +1,6 @@
+//! The emulator from the outside: what it computes, and what it refuses.
+
+mod budgets;
+mod common;
+mod programs;
+mod surfaces;
