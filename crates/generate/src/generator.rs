@@ -4,7 +4,7 @@
 
 use crate::Error;
 use mil::{DataType, Program};
-use models::{CacheShape, Config, Role, Shape};
+use models::{CacheShape, Config, Layout, Role, Shape};
 use runtime::{Accumulation, Bindings, CompileOptions, Device, Executable, Request};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -279,7 +279,10 @@ impl Build<'_> {
         let width = seq * config.dim;
         let activations = [floats(width)?, floats(width)?];
 
-        let embed = self.compile(models::embed(config, shape, options.compute)?, &["embedding"])?;
+        let embed = self.compile(
+            models::embed(config, shape, Layout::TokenMajor, options.compute)?,
+            &["embedding"],
+        )?;
         let embed = embed.bind(
             Bindings::new()
                 .input("tokens", &tokens)

@@ -3,6 +3,7 @@
 use cpu::CpuDevice;
 use generate::{Generator, GeneratorOptions, Weights};
 use mil::{DataType, Function, Program};
+use models::Layout::TokenMajor;
 use models::{Config, Role, Shape};
 use runtime::{Accumulation, Bindings, CompileOptions, Device};
 use std::collections::BTreeMap;
@@ -92,10 +93,18 @@ fn at_once(device: &CpuDevice, config: &Config, weights: &Weights, tokens: &[u32
     };
     let fp32 = DataType::Fp32;
     bind(&mut named, None);
-    evaluate(device, models::embed(config, shape, fp32).expect("it builds"), &mut named);
+    evaluate(
+        device,
+        models::embed(config, shape, TokenMajor, fp32).expect("it builds"),
+        &mut named,
+    );
     for layer in 0..config.layers {
         bind(&mut named, Some(layer));
-        evaluate(device, models::layer(config, shape, fp32).expect("it builds"), &mut named);
+        evaluate(
+            device,
+            models::layer(config, shape, TokenMajor, fp32).expect("it builds"),
+            &mut named,
+        );
         let y = named["y"].clone();
         named.insert("x".to_owned(), y);
     }

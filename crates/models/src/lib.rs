@@ -4,7 +4,7 @@
 //! positions rotate, whether queries and keys are normalized, whether the classifier is the
 //! embedding). Adding a model is adding a configuration. [`parameters()`] lists what the model
 //! learns; [`embed`], [`layer`], [`head`], [`logits`] and [`cached_layer`] build the functions that
-//! compute it, one layer at a time, for one shape; [`rope_tables`] gives the rotations they read.
+//! compute it, one layer at a time, for one shape and [`Layout`]; [`rope_tables`] gives the rotations they read.
 //!
 //! This crate knows no device and holds no values: it writes programs and says what they need.
 #![forbid(unsafe_code)]
@@ -19,7 +19,7 @@ mod rope;
 
 pub use config::{Config, RopeStyle};
 pub use error::Error;
-pub use llama::{CacheShape, Shape, cached_layer, embed, head, layer, logits};
+pub use llama::{CacheShape, Layout, Shape, cached_layer, embed, head, layer, logits, taps};
 pub use parameters::{Init, Parameter, Role, parameters};
 pub use presets::PRESETS;
 pub use rope::{RopeTables, halves_from_interleaved, rope_tables};

@@ -5,6 +5,7 @@ mod common;
 use common::{Check, Tolerance, block, interpret, whole_model};
 use interp::Rounding;
 use mil::DataType;
+use models::Layout;
 use passes::autodiff::Recompute;
 
 const BLOCKS: [&str; 2] = ["block_mha_interleaved", "block_gqa_halves_qk_norm"];
@@ -13,8 +14,8 @@ const MODELS: [&str; 3] =
 
 /// Every fixture; gives the largest error.
 fn check_all(rounding: Rounding, compute: DataType, recompute: Recompute, tolerance: Tolerance) {
-    let evaluate = interpret(rounding);
-    let check = Check { evaluate: &evaluate, compute, recompute, tolerance };
+    let (evaluate, layout) = (interpret(rounding), Layout::TokenMajor);
+    let check = Check { evaluate: &evaluate, layout, compute, recompute, tolerance };
     for name in BLOCKS {
         let error = block(name, &check);
         println!("{name}: {error:.2e}");

@@ -2,49 +2,12 @@
 
 mod common;
 
-use common::{Array, Fixture, Model, Named, call, interpret};
+use common::{Array, Fixture, Model, Named, call, interpret, noise, random_parameters, small};
 use interp::Rounding;
 use mil::DataType;
+use models::Layout::TokenMajor;
 use models::{CacheShape, Config, RopeStyle, Shape, halves_from_interleaved, rope_tables};
 use passes::autodiff::Recompute;
-
-/// Values in [−1, 1) that look random; the same for a seed.
-fn noise(dims: &[usize], seed: u64) -> Array {
-    let mut state = seed;
-    let mut next = || {
-        // SplitMix64.
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-    };
-    Array::new(dims, (0..dims.iter().product()).map(|_| next()).collect())
-}
-
-fn small() -> Config {
-    Config {
-        dim: 12,
-        layers: 2,
-        heads: 6,
-        kv_heads: 2,
-        head_dim: 4,
-        hidden: 20,
-        vocab: 11,
-        max_seq: 32,
-        rope_theta: 10_000.0,
-        rope: RopeStyle::Halves,
-        norm_eps: 1e-5,
-        tied: true,
-        qk_norm: false,
-    }
-}
-
-fn random_parameters(config: &Config) -> Named {
-    let all = models::parameters(config).expect("the configuration is valid");
-    let all = all.iter().enumerate();
-    all.map(|(i, p)| (p.name.clone(), noise(&p.dims, i as u64))).collect()
-}
 
 fn largest_difference(a: &Array, b: &Array) -> f64 {
     assert_eq!(a.dims, b.dims);
@@ -101,10 +64,18 @@ fn a_layer_with_a_cache_continues_a_sequence() {
             let shape = Shape { batch: 1, seq };
             let parameters = random_parameters(&config);
             let recompute = Recompute::Nothing;
-            let model =
-                Model { config, shape, compute, recompute, evaluate: &evaluate, parameters };
+            let model = Model {
+                config,
+                shape,
+                layout: TokenMajor,
+                compute,
+                recompute,
+                evaluate: &evaluate,
+                parameters,
+            };
             let x = noise(&[1, seq, config.dim], 99);
-            let layer = models::layer(&config, shape, compute).expect("the layer is built");
+            let layer =
+                models::layer(&config, shape, TokenMajor, compute).expect("the layer is built");
             let whole = call(&evaluate, &layer, &model.of_layer(1, &[("x", &x)]));
 
             // A prompt of four tokens, two at once, then one by one, to a cache filled to the end.
@@ -145,8 +116,16 @@ fn an_interleaved_layer_with_its_heads_reordered_is_one_of_halves() {
     let (evaluate, recompute) = (interpret(Rounding::None), Recompute::Nothing);
     let x = noise(&[2, 5, interleaved.dim], 7);
     let y_of = |config: Config, parameters: Named| {
-        let model = Model { config, shape, compute, recompute, evaluate: &evaluate, parameters };
-        let layer = models::layer(&config, shape, compute).expect("the layer is built");
+        let model = Model {
+            config,
+            shape,
+            layout: TokenMajor,
+            compute,
+            recompute,
+            evaluate: &evaluate,
+            parameters,
+        };
+        let layer = models::layer(&config, shape, TokenMajor, compute).expect("the layer is built");
         call(&evaluate, &layer, &model.of_layer(0, &[("x", &x)])).remove("y").expect("y")
     };
     let before = random_parameters(&interleaved);
@@ -172,7 +151,8 @@ fn query_head_h_reads_key_and_value_head_h_over_g() {
     let (dim, width, group) = (config.dim, config.head_dim, config.group());
     assert_eq!((config.heads * width, group), (dim, 3));
     let shape = Shape { batch: 1, seq: 2 };
-    let layer = models::layer(&config, shape, DataType::Fp32).expect("the layer is built");
+    let layer =
+        models::layer(&config, shape, TokenMajor, DataType::Fp32).expect("the layer is built");
     let evaluate = interpret(Rounding::None);
 
     // Ones normalize to themselves, nearly. Row r of `wv` then gives r; queries and keys of zero
@@ -211,6 +191,7 @@ fn a_tied_gradient_is_the_sum_of_the_embedding_and_the_classifier() {
     let model = Model {
         config: Config { tied: false, ..fixture.config },
         shape: fixture.shape,
+        layout: TokenMajor,
         compute: DataType::Fp32,
         recompute: Recompute::Nothing,
         evaluate: &evaluate,
@@ -233,6 +214,7 @@ fn a_weight_of_zero_leaves_a_position_out() {
     let model = Model {
         config: fixture.config,
         shape: fixture.shape,
+        layout: TokenMajor,
         compute: DataType::Fp32,
         recompute: Recompute::Nothing,
         evaluate: &evaluate,
@@ -260,15 +242,15 @@ fn what_does_not_fit_the_model_is_refused() {
         built.expect_err("it does not fit").to_string()
     };
     assert_eq!(
-        refusal(models::layer(&config, shape(2, 33), DataType::Fp32)),
+        refusal(models::layer(&config, shape(2, 33), TokenMajor, DataType::Fp32)),
         "seq is 33; it must be from 1 to 32"
     );
     assert_eq!(
-        refusal(models::embed(&config, shape(0, 4), DataType::Fp32)),
+        refusal(models::embed(&config, shape(0, 4), TokenMajor, DataType::Fp32)),
         "batch is 0; it must be from 1 to 536870911"
     );
     assert_eq!(
-        refusal(models::head(&config, shape(1, 4), DataType::Int8)),
+        refusal(models::head(&config, shape(1, 4), TokenMajor, DataType::Int8)),
         "matrix products in int8 are not offered; choose fp32, bf16 or fp16"
     );
     let cache = CacheShape { seq: 1, capacity: 0 };

@@ -1,6 +1,7 @@
 //! The functions as programs: what they take and give, and that they are well-formed.
 
 use mil::{DataType, Function, Program, verify};
+use models::Layout::TokenMajor;
 use models::{CacheShape, Config, PRESETS, Role, Shape, cached_layer, parameters};
 
 /// Name and type of each value, as programs spell them.
@@ -24,9 +25,9 @@ fn all_functions(config: &Config, compute: DataType) -> Vec<Function> {
     let shape = Shape { batch: 2, seq: 6 };
     let cache = CacheShape { seq: 3, capacity: 10 };
     let built = [
-        models::embed(config, shape, compute),
-        models::layer(config, shape, compute),
-        models::head(config, shape, compute),
+        models::embed(config, shape, TokenMajor, compute),
+        models::layer(config, shape, TokenMajor, compute),
+        models::head(config, shape, TokenMajor, compute),
         models::logits(config, shape, compute),
         cached_layer(config, cache, compute),
     ];

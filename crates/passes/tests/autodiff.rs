@@ -5,6 +5,7 @@ use anemone_passes::autodiff::{
     value_and_gradient,
 };
 use mil::{DataType, Function, Op};
+use models::Layout::TokenMajor;
 
 /// The first function of a program in MIL text, from its body.
 fn function(inputs: &str, body: &str, outputs: &str) -> Function {
@@ -259,12 +260,15 @@ fn every_model_function_has_a_backward() {
     let shape = models::Shape { batch: 2, seq: 4 };
     for compute in [DataType::Fp32, DataType::Bf16] {
         let functions = [
-            (models::embed(&config, shape, compute).unwrap(), vec!["embedding"]),
+            (models::embed(&config, shape, TokenMajor, compute).unwrap(), vec!["embedding"]),
             (
-                models::layer(&config, shape, compute).unwrap(),
+                models::layer(&config, shape, TokenMajor, compute).unwrap(),
                 vec!["x", "attn_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w_gate", "w_down"],
             ),
-            (models::head(&config, shape, compute).unwrap(), vec!["x", "final_norm", "classifier"]),
+            (
+                models::head(&config, shape, TokenMajor, compute).unwrap(),
+                vec!["x", "final_norm", "classifier"],
+            ),
         ];
         for (f, wrt) in &functions {
             for recompute in [Recompute::Nothing, Recompute::Cheap, Recompute::Everything] {

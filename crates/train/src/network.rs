@@ -78,9 +78,9 @@ impl Network {
         let mut build = Build { device, surface_bytes: 0, scratch_bytes: 0 };
         let parameters = build.parameters(config)?;
 
-        let embed = models::embed(config, shape, options.compute)?;
-        let layer = models::layer(config, shape, options.compute)?;
-        let head = models::head(config, shape, options.compute)?;
+        let embed = models::embed(config, shape, models::Layout::TokenMajor, options.compute)?;
+        let layer = models::layer(config, shape, models::Layout::TokenMajor, options.compute)?;
+        let head = models::head(config, shape, models::Layout::TokenMajor, options.compute)?;
 
         let layer_ports = ports_of(&parameters, |role| match role {
             Role::Layer { index: 0, port } => Some(port.to_string()),

@@ -38,6 +38,7 @@ fn ten_steps_follow_pytorch() {
     let mut model = Model {
         config: fixture.config,
         shape: fixture.shape,
+        layout: models::Layout::TokenMajor,
         compute: DataType::Fp32,
         recompute: Recompute::Cheap,
         evaluate: &evaluate,

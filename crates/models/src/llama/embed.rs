@@ -1,19 +1,29 @@
 //! Tokens to vectors.
 
-use super::{Shape, begin, float_input};
+use super::{Layout, Shape, begin, float_input};
 use crate::{Config, Error};
 use mil::{DataType, Function, Type};
 
 /// The function `embed`: row `tokens[t]` of the embedding for every token.
 ///
-/// Inputs `tokens` int32 `[T]`, `embedding` fp32 `[V, D]`; output `x` fp32 `[B, S, D]`.
-pub fn embed(config: &Config, shape: Shape, compute: DataType) -> Result<Function, Error> {
+/// Inputs `tokens` int32 `[T]`, `embedding` fp32 `[V, D]`; output `x` fp32 `[B, S, D]`, or
+/// channel-first `[1, D, 1, T]`.
+pub fn embed(
+    config: &Config,
+    shape: Shape,
+    layout: Layout,
+    compute: DataType,
+) -> Result<Function, Error> {
     let mut b = begin("embed", config, compute)?;
     shape.check(config)?;
     let tokens = b.input("tokens", Type::tensor(DataType::Int32, &[shape.tokens()]));
     let embedding = float_input(&mut b, "embedding", &[config.vocab, config.dim]);
     let rows = b.gather(embedding, tokens, 0)?; // [T, D]
-    let x = b.reshape(rows, &[shape.batch, shape.seq, config.dim])?;
+    let rows = match layout {
+        Layout::TokenMajor => rows,
+        Layout::ChannelFirst => b.transpose(rows, &[1, 0])?,
+    };
+    let x = b.reshape(rows, &layout.activations(config, shape))?;
     b.rename(x, "x");
     Ok(b.finish(&[x]))
 }

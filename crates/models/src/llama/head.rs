@@ -3,23 +3,35 @@
 //! B batch, S sequence, T = B·S tokens, D dim, V vocabulary.
 
 use super::parts::{project, rms_norm};
-use super::{Shape, begin, float_input};
+use super::{Layout, Shape, begin, float_input};
 use crate::{Config, Error};
 use mil::{DataType, Function, FunctionBuilder, Op, Type, ValueId};
 
 /// The function `head`: the weighted cross-entropy of the next tokens.
 ///
-/// Inputs: `x` fp32 `[B, S, D]`, `targets` int32 `[T]`, `weights` fp32 `[T]`; the parameters
+/// Inputs: `x` fp32 `[B, S, D]`, or channel-first `[1, D, 1, T]`, `targets` int32 `[T]`, `weights` fp32 `[T]`; the parameters
 /// `final_norm` `[D]` and `classifier` `[V, D]`, fp32. Output: `loss`, an fp32 scalar,
 /// `Σ weights·(ln Σ e^logits − logits[target])`. Weights of 1/T give the mean; 0 leaves a position
 /// out.
-pub fn head(config: &Config, shape: Shape, compute: DataType) -> Result<Function, Error> {
+pub fn head(
+    config: &Config,
+    shape: Shape,
+    layout: Layout,
+    compute: DataType,
+) -> Result<Function, Error> {
     let mut b = begin("head", config, compute)?;
     shape.check(config)?;
     let tokens = shape.tokens();
-    let x = float_input(&mut b, "x", &[shape.batch, shape.seq, config.dim]);
+    let x = float_input(&mut b, "x", &layout.activations(config, shape));
     let targets = b.input("targets", Type::tensor(DataType::Int32, &[tokens]));
     let weights = float_input(&mut b, "weights", &[tokens]);
+    let x = match layout {
+        Layout::TokenMajor => x,
+        Layout::ChannelFirst => {
+            let x = b.reshape(x, &[config.dim, tokens])?;
+            b.transpose(x, &[1, 0])?
+        }
+    };
     let logits = classify(&mut b, config, shape, compute, x)?; // [T, V]
 
     let normalizer = b.reduce(Op::ReduceLogSumExp, logits, &[-1], true)?; // [T, 1]
@@ -48,7 +60,7 @@ pub fn logits(config: &Config, shape: Shape, compute: DataType) -> Result<Functi
     Ok(b.finish(&[logits]))
 }
 
-/// Declares the parameters and gives the logits, `[T, V]` fp32; x: `[B, S, D]` fp32.
+/// Declares the parameters and gives the logits, `[T, V]` fp32; x: `[B, S, D]` or `[T, D]` fp32.
 fn classify(
     b: &mut FunctionBuilder,
     config: &Config,

@@ -4,17 +4,32 @@ use super::attention::{heads, hide_the_future, project_heads, scores};
 use super::ffn::feed_forward;
 use super::parts::LayerParameters;
 use super::rotary::Rotary;
-use super::{Shape, begin, float_input};
+use super::{Layout, Shape, begin, channel_first, float_input};
 use crate::{Config, Error};
 use mil::{DataType, Function};
 
 /// The function `layer`.
 ///
-/// Inputs, fp32: `x` `[B, S, D]`; `rope_cos` and `rope_sin` `[S, E/2]`; the parameters
+/// Token-major inputs, fp32: `x` `[B, S, D]`; `rope_cos` and `rope_sin` `[S, E/2]`; the parameters
 /// `attn_norm` `[D]`, `wq` `[H·E, D]`, `wk` and `wv` `[K·E, D]`, `wo` `[D, H·E]`, with `qk_norm`
 /// also `q_norm` and `k_norm` `[E]`, then `ffn_norm` `[D]`, `w_gate` and `w_up` `[F, D]`, `w_down`
 /// `[D, F]`. Output `y` fp32 `[B, S, D]`.
-pub fn layer(config: &Config, shape: Shape, compute: DataType) -> Result<Function, Error> {
+///
+/// Channel-first, `x` and `y` are fp32 `[1, D, 1, T]`, and the rotations are no inputs but constants
+/// of the function. The parameters are the same.
+pub fn layer(
+    config: &Config,
+    shape: Shape,
+    layout: Layout,
+    compute: DataType,
+) -> Result<Function, Error> {
+    match layout {
+        Layout::TokenMajor => token_major(config, shape, compute),
+        Layout::ChannelFirst => channel_first::layer(config, shape, compute),
+    }
+}
+
+fn token_major(config: &Config, shape: Shape, compute: DataType) -> Result<Function, Error> {
     let mut b = begin("layer", config, compute)?;
     shape.check(config)?;
     let x = float_input(&mut b, "x", &[shape.batch, shape.seq, config.dim]);

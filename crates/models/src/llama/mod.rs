@@ -9,6 +9,7 @@
 
 mod attention;
 mod cached;
+mod channel_first;
 mod embed;
 mod ffn;
 mod head;
@@ -31,6 +32,45 @@ pub struct Shape {
     pub batch: usize,
     /// Tokens of each, S.
     pub seq: usize,
+}
+
+/// How activations between functions lie in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// `[B, S, D]`: a token is a row. What the CPU device is made for.
+    #[default]
+    TokenMajor,
+    /// `[1, D, 1, T]`: a token is a column, b·S + s for token s of sequence b. What the Neural
+    /// Engine is made for.
+    ChannelFirst,
+}
+
+impl Layout {
+    /// Dimensions of the residual stream.
+    pub fn activations(self, config: &Config, shape: Shape) -> Vec<usize> {
+        match self {
+            Layout::TokenMajor => vec![shape.batch, shape.seq, config.dim],
+            Layout::ChannelFirst => vec![1, config.dim, 1, shape.tokens()],
+        }
+    }
+}
+
+/// Values of [`layer()`] that are worth their memory, by name: with these as
+/// `passes::autodiff::Options::keep`, a backward function that else computes everything again
+/// repeats no product but that of the attention scores.
+///
+/// Channel-first they are, in the compute type but for `x_mid`: `attn_in` `[1, D, 1, T]`, what
+/// queries, keys and values are computed from; with `qk_norm`, `q_raw` and `k_raw`, which are `q`
+/// and `k` before they are normalized; `q` `[1, H·E, 1, T]`, turned and divided by √E; `k`
+/// `[1, K·E, 1, T]`, turned; `v` `[1, K·E, 1, T]`; `attended` `[1, H·E, 1, T]`, what `wo` is
+/// applied to; `x_mid` fp32 `[1, D, 1, T]`, the residual stream between the two parts; `ffn_in`
+/// `[1, D, 1, T]`; `gate` and `up` `[1, F, 1, T]`. Token-major there are none: which values to keep
+/// is left to autodiff.
+pub fn taps(config: &Config, layout: Layout) -> Vec<String> {
+    match layout {
+        Layout::TokenMajor => vec![],
+        Layout::ChannelFirst => channel_first::taps(config),
+    }
 }
 
 /// The causal mask is a constant of S² elements; beyond this it would fill the memory.

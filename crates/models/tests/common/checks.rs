@@ -2,11 +2,13 @@
 
 use super::{Array, Evaluator, Fixture, Model, Named};
 use mil::DataType;
+use models::Layout;
 use passes::autodiff::Recompute;
 
 /// How a fixture is to be reproduced.
 pub struct Check<'a> {
     pub evaluate: Evaluator<'a>,
+    pub layout: Layout,
     /// The type of matrix products.
     pub compute: DataType,
     pub recompute: Recompute,
@@ -24,7 +26,7 @@ pub enum Tolerance {
 
 impl Tolerance {
     /// The error of `found`, if it is within bounds.
-    fn check(self, name: &str, found: &Array, truth: &Array) -> f64 {
+    pub fn check(self, name: &str, found: &Array, truth: &Array) -> f64 {
         assert_eq!(found.dims, truth.dims, "`{name}`");
         let pairs = || found.data.iter().zip(&truth.data);
         // Unlike `f64::max`, keeps a NaN, which then fails the comparison below.
@@ -44,7 +46,7 @@ impl Tolerance {
     }
 
     /// The largest error of tensors that must have the same names.
-    fn check_all(self, found: &Named, truth: &Named) -> f64 {
+    pub fn check_all(self, found: &Named, truth: &Named) -> f64 {
         let names = |named: &Named| named.keys().cloned().collect::<Vec<String>>();
         assert_eq!(names(found), names(truth));
         let errors = truth.iter().map(|(name, truth)| self.check(name, &found[name], truth));
@@ -81,6 +83,7 @@ fn model_of<'a>(fixture: &Fixture, check: &'a Check) -> Model<'a> {
     Model {
         config: fixture.config,
         shape: fixture.shape,
+        layout: check.layout,
         compute: check.compute,
         recompute: check.recompute,
         evaluate: check.evaluate,

@@ -13,12 +13,16 @@
 #![allow(dead_code, unused_imports)] // Every test file uses a part.
 
 pub mod checks;
+pub mod device;
 pub mod fixture;
 pub mod model;
+pub mod random;
 
 pub use checks::{Check, Tolerance, block, whole_model};
+pub use device::on;
 pub use fixture::Fixture;
 pub use model::Model;
+pub use random::{noise, random_parameters, small};
 
 use std::collections::BTreeMap;
 

@@ -3,13 +3,15 @@
 
 use super::{Array, Evaluator, Named, call};
 use mil::DataType;
-use models::{Config, Role, Shape, parameters, rope_tables};
+use models::{Config, Layout, Role, Shape, parameters, rope_tables};
 use passes::autodiff::{self, Recompute};
 
 /// A model of one shape on one evaluator.
 pub struct Model<'a> {
     pub config: Config,
     pub shape: Shape,
+    /// How activations lie. Callers of this model give and get them token-major all the same.
+    pub layout: Layout,
     /// The type of matrix products.
     pub compute: DataType,
     /// What backward functions compute again.
@@ -22,13 +24,16 @@ pub struct Model<'a> {
 impl Model<'_> {
     /// The logits of `tokens` `[T]`: `[T, V]`.
     pub fn logits(&self, tokens: &Array) -> Array {
-        let embed = models::embed(&self.config, self.shape, self.compute).expect("embed");
-        let layer = models::layer(&self.config, self.shape, self.compute).expect("layer");
+        let embed =
+            models::embed(&self.config, self.shape, self.layout, self.compute).expect("embed");
+        let layer =
+            models::layer(&self.config, self.shape, self.layout, self.compute).expect("layer");
         let logits = models::logits(&self.config, self.shape, self.compute).expect("logits");
         let mut x = self.call(&embed, self.outer(&[("tokens", tokens)])).remove("x").expect("x");
         for index in 0..self.config.layers {
             x = self.call(&layer, self.of_layer(index, &[("x", &x)])).remove("y").expect("y");
         }
+        let x = self.token_major(&x);
         self.call(&logits, self.outer(&[("x", &x)])).remove("logits").expect("logits")
     }
 
@@ -39,9 +44,11 @@ impl Model<'_> {
         targets: &Array,
         weights: &Array,
     ) -> (f64, Named) {
-        let embed = models::embed(&self.config, self.shape, self.compute).expect("embed");
-        let layer = models::layer(&self.config, self.shape, self.compute).expect("layer");
-        let head = models::head(&self.config, self.shape, self.compute).expect("head");
+        let embed =
+            models::embed(&self.config, self.shape, self.layout, self.compute).expect("embed");
+        let layer =
+            models::layer(&self.config, self.shape, self.layout, self.compute).expect("layer");
+        let head = models::head(&self.config, self.shape, self.layout, self.compute).expect("head");
         let embed_gradient = self.differentiate(&embed, &["embedding"]);
         let layer_gradient = self.differentiate(&layer, &layer_inputs(&self.config));
         let head =
@@ -76,25 +83,47 @@ impl Model<'_> {
 
     /// One layer forward and back: y, and the gradients of x (as `x`) and of every parameter.
     pub fn layer_gradient(&self, index: usize, x: &Array, dy: &Array) -> (Array, Named) {
-        let layer = models::layer(&self.config, self.shape, self.compute).expect("layer");
+        let layer =
+            models::layer(&self.config, self.shape, self.layout, self.compute).expect("layer");
         let gradient = self.differentiate(&layer, &layer_inputs(&self.config));
-        let mut pool = self.of_layer(index, &[("x", x)]);
+        let mut pool = self.of_layer(index, &[("x", &self.in_layout(x))]);
         let outputs = self.call(&gradient.forward, pool.clone());
-        let y = outputs["y"].clone();
+        let y = self.token_major(&outputs["y"]);
         pool.extend(outputs);
-        pool.insert("d_y".into(), dy.clone());
+        pool.insert("d_y".into(), self.in_layout(dy));
         let outputs = self.call(&gradient.backward, pool);
         let mut gradients = Gradients { model: self, sums: Named::new() };
         gradients.add(Some(index), &outputs);
-        gradients.sums.insert("x".into(), outputs["d_x"].clone());
+        gradients.sums.insert("x".into(), self.token_major(&outputs["d_x"]));
         (y, gradients.sums)
+    }
+
+    /// `[B, S, D]` as the layout has it.
+    fn in_layout(&self, x: &Array) -> Array {
+        let dims = self.layout.activations(&self.config, self.shape);
+        match self.layout {
+            Layout::TokenMajor => x.clone(),
+            Layout::ChannelFirst => Array::new(&dims, transposed(&x.data, self.config.dim)),
+        }
+    }
+
+    /// What the layout has as `[B, S, D]`.
+    fn token_major(&self, x: &Array) -> Array {
+        let dims = Layout::TokenMajor.activations(&self.config, self.shape);
+        match self.layout {
+            Layout::TokenMajor => x.clone(),
+            Layout::ChannelFirst => Array::new(&dims, transposed(&x.data, self.shape.tokens())),
+        }
     }
 
     fn differentiate(&self, function: &mil::Function, wrt: &[&str]) -> autodiff::Gradient {
         let options = autodiff::Options {
             wrt: strings(wrt),
             recompute: self.recompute,
-            ..autodiff::Options::default()
+            keep: match function.name.as_str() {
+                "layer" => models::taps(&self.config, self.layout),
+                _ => vec![],
+            },
         };
         let gradient = autodiff::differentiate(function, &options);
         gradient.unwrap_or_else(|error| panic!("`{}`: {error}", function.name))
@@ -171,6 +200,12 @@ fn layer_inputs(config: &Config) -> Vec<&'static str> {
     let all = parameters(config).expect("the configuration is valid");
     let ports = all.iter().flat_map(|p| ports(p.role, Some(0), config.tied));
     ["x"].into_iter().chain(ports).collect()
+}
+
+/// A matrix of so many columns with rows and columns exchanged.
+fn transposed(data: &[f64], columns: usize) -> Vec<f64> {
+    let rows = data.len() / columns;
+    (0..data.len()).map(|i| data[i % rows * columns + i / rows]).collect()
 }
 
 fn named(arrays: &[(&str, &Array)]) -> Named {
