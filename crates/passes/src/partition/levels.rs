@@ -76,7 +76,8 @@ impl Levels {
             of[index] = Some(Placed { level, ..placed });
         }
 
-        // What is late follows what it reads.
+        // What is late follows what it reads, and then waits for its readers: a view of an input
+        // is no part of its own.
         for (index, operation) in operations.iter().enumerate() {
             if !of[index].as_ref().is_some_and(|p| p.late) {
                 continue;
@@ -85,6 +86,16 @@ impl Levels {
             let before = before.filter_map(|p| of[p].as_ref());
             let level = before.map(|p| step(p.level, false)).max().unwrap_or(0);
             if let Some(placed) = &mut of[index] {
+                placed.level = level;
+            }
+        }
+        for (index, operation) in operations.iter().enumerate().rev() {
+            let is_output = operation.outputs.iter().any(|id| function.body.outputs.contains(id));
+            let readers = operation.outputs.iter().flat_map(|id| &consumers[id.index()]);
+            let level = readers.filter_map(|&c| Some(of[c].as_ref()?.level)).min();
+            if let (Some(placed), Some(level), false) = (&mut of[index], level, is_output)
+                && placed.late
+            {
                 placed.level = level;
             }
         }
