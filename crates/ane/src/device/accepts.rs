@@ -53,8 +53,6 @@ fn is_listed(op: Op) -> bool {
             | Abs
             | Sign
             | Floor
-            | Ceil
-            | Round
             | Sqrt
             | Square
             | Exp

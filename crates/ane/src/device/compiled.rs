@@ -8,9 +8,7 @@ use crate::{Engine, EngineError, Model};
 use mil::{DataType, Function, Program, TensorType};
 use passes::pack::Packed;
 use passes::partition::{Part, When};
-use runtime::{
-    Bindings, CompileOptions, Error, Executable, Placement, Port, Request,
-};
+use runtime::{Bindings, CompileOptions, Error, Executable, Placement, Port, Request};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -100,9 +98,7 @@ impl Compiled {
 
     /// How many kernels every staging of a request compiles.
     pub fn kernels_to_stage(&self) -> usize {
-        let baked = |part: &&CompiledPart| {
-            matches!(part, CompiledPart::Kernel(kernel) if kernel.model.is_none())
-        };
+        let baked = |part: &&CompiledPart| matches!(part, CompiledPart::Kernel(kernel) if kernel.model.is_none());
         self.parts.iter().filter(baked).count()
     }
 

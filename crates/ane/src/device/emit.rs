@@ -2,7 +2,8 @@
 
 use crate::Source;
 use mil::{
-    BlobRef, BlobWriter, DataType, Function, Literal, Op, Program, Tensor, TensorType, Type, Weights,
+    BlobRef, BlobWriter, DataType, Function, Literal, Op, Program, Tensor, TensorType, Type,
+    Weights,
 };
 use runtime::Error;
 use std::collections::BTreeMap;

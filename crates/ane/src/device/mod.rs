@@ -137,11 +137,7 @@ fn packing(
         WeightStrategy::Packed => BTreeMap::new(),
         WeightStrategy::Baked => weights.iter().filter_map(constant).collect(),
     };
-    pack::Options {
-        weights: weights.to_vec(),
-        column_multiple: limits.width_multiple,
-        constants,
-    }
+    pack::Options { weights: weights.to_vec(), column_multiple: limits.width_multiple, constants }
 }
 
 impl AneDevice {

@@ -22,7 +22,10 @@ pub(super) struct Bound {
 
 /// A part with its surfaces.
 enum BoundPart {
-    Host { request: Box<dyn Request>, when: When },
+    Host {
+        request: Box<dyn Request>,
+        when: When,
+    },
     /// A part that runs beside what follows it: the worker has it, or it is here.
     Late(Late),
     Kernel(BoundKernel),
@@ -65,9 +68,7 @@ impl Bound {
                         _ => BoundPart::Host { request, when: *when },
                     }
                 }
-                CompiledPart::Kernel(kernel) => {
-                    BoundPart::Kernel(bind_kernel(&compiled, kernel)?)
-                }
+                CompiledPart::Kernel(kernel) => BoundPart::Kernel(bind_kernel(&compiled, kernel)?),
             });
         }
         compiled.baked_kernels.fetch_add(compiled.kernels_to_stage(), Ordering::Relaxed);

@@ -21,8 +21,9 @@
 
 mod extract;
 mod levels;
+mod views;
 
-use crate::edit;
+use crate::{edit, simplify};
 use extract::Extract;
 use levels::Levels;
 use mil::{Function, Op, Operation, ValueId};
@@ -134,6 +135,8 @@ pub fn partition(function: &Function, options: &Options<'_>) -> Result<Partition
             return Err(Error::Untouched { function: function.name.clone(), value });
         }
     }
+    let was_valid = edit::is_valid(function);
+    let function = &views::split(function);
     let levels = Levels::of(function, options);
     let extract = Extract::new(function, &levels.derived);
     let mut parts = vec![];
@@ -183,8 +186,8 @@ pub fn partition(function: &Function, options: &Options<'_>) -> Result<Partition
         let weights = vec![];
         parts.insert(0, Part { place: Place::Host, when: When::Staging, function, weights });
     }
-    let was_valid = edit::is_valid(function);
-    for part in &parts {
+    for part in &mut parts {
+        simplify::run(&mut part.function);
         edit::assert_still_valid(was_valid, "partition", &part.function);
     }
     Ok(Partition { parts, cuts })
