@@ -35,7 +35,7 @@ pub(super) struct Compiled {
 /// A part, compiled.
 pub(super) enum CompiledPart {
     Host { executable: Arc<dyn Executable>, when: When },
-    Kernel(Kernel),
+    Kernel(Box<Kernel>),
 }
 
 /// A kernel.
@@ -78,7 +78,7 @@ impl Compiled {
                     for block in &packed.output.blocks {
                         passed.insert(block.value.clone(), block.rows * block.columns * 2);
                     }
-                    CompiledPart::Kernel(kernel(device, part, packed, options)?)
+                    CompiledPart::Kernel(Box::new(kernel(device, part, *packed, options)?))
                 }
             });
         }

@@ -56,7 +56,7 @@ pub enum PlannedPart {
         /// As it was cut.
         part: partition::Part,
         /// As the engine gets it.
-        packed: pack::Packed,
+        packed: Box<pack::Packed>,
     },
 }
 
@@ -109,7 +109,7 @@ pub fn plan(
                 let packing = packing(&part.function, &part.weights, limits, weights);
                 let packed = pack::pack(&part.function, &packing);
                 let packed = packed.map_err(|e| unsupported(e.to_string()))?;
-                PlannedPart::Kernel { part, packed }
+                PlannedPart::Kernel { part, packed: Box::new(packed) }
             }
         });
     }

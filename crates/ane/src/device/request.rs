@@ -35,8 +35,11 @@ enum BoundPart {
 struct Late {
     /// Nothing while the worker has it.
     request: Option<Box<dyn Request>>,
-    pending: Option<Pending<(Box<dyn Request>, Result<(), Error>)>>,
+    pending: Option<Pending<Done>>,
 }
+
+/// A request that has been evaluated, and how that went.
+type Done = (Box<dyn Request>, Result<(), Error>);
 
 struct BoundKernel {
     input: Surface,
