@@ -8,7 +8,7 @@
 
 use crate::Error;
 use mil::{DataType, Function, Program};
-use models::{Config, Parameter, Role, Shape};
+use models::{Config, Layout, Parameter, Role, Shape};
 use passes::autodiff::{self, Recompute};
 use runtime::{Accumulation, Bindings, CompileOptions, Device, Executable, Port, Request};
 use std::collections::BTreeMap;
@@ -47,9 +47,18 @@ pub struct ParameterState {
 pub struct NetworkOptions {
     /// Sequences per micro-batch and tokens per sequence.
     pub shape: Shape,
-    /// Element type of matrix products.
+    /// How activations lie in memory.
+    pub layout: Layout,
+    /// Element type of the layers' matrix products; channel-first also of what lies between them.
     pub compute: DataType,
-    /// What the backward functions compute again instead of keeping.
+    /// Element type of the matrix products outside the layers: the classifier's.
+    pub head_compute: DataType,
+    /// What the backward functions compute again instead of keeping. Channel-first, [`Cheap`] is
+    /// [`Everything`] but [`models::taps`], and so is [`Everything`]: a device of that layout
+    /// computes fast, and what it gives besides `y` costs.
+    ///
+    /// [`Cheap`]: Recompute::Cheap
+    /// [`Everything`]: Recompute::Everything
     pub recompute: Recompute,
 }
 
@@ -74,13 +83,13 @@ impl Network {
         config: &Config,
         options: &NetworkOptions,
     ) -> Result<Network, Error> {
-        let shape = options.shape;
+        let (shape, layout) = (options.shape, options.layout);
         let mut build = Build { device, surface_bytes: 0, scratch_bytes: 0 };
         let parameters = build.parameters(config)?;
 
-        let embed = models::embed(config, shape, models::Layout::TokenMajor, options.compute)?;
-        let layer = models::layer(config, shape, models::Layout::TokenMajor, options.compute)?;
-        let head = models::head(config, shape, models::Layout::TokenMajor, options.compute)?;
+        let embed = models::embed(config, shape, layout, options.head_compute)?;
+        let layer = models::layer(config, shape, layout, options.compute)?;
+        let head = models::head(config, shape, layout, options.head_compute)?;
 
         let layer_ports = ports_of(&parameters, |role| match role {
             Role::Layer { index: 0, port } => Some(port.to_string()),
@@ -89,7 +98,14 @@ impl Network {
         let wrt = ["x".to_owned()].into_iter().chain(layer_ports.iter().cloned()).collect();
         let layer_gradient = autodiff::differentiate(
             &layer,
-            &autodiff::Options { wrt, recompute: options.recompute, keep: vec![] },
+            &autodiff::Options {
+                wrt,
+                recompute: match (layout, options.recompute) {
+                    (Layout::ChannelFirst, Recompute::Cheap) => Recompute::Everything,
+                    (_, recompute) => recompute,
+                },
+                keep: models::taps(config, layout),
+            },
         )?;
         let head_wrt = ["x", "final_norm", "classifier"].map(str::to_owned);
         let head_with_gradient = autodiff::value_and_gradient(&head, &head_wrt)?;
@@ -125,8 +141,8 @@ impl Network {
             activations.push(build.surface(width)?);
         }
         // A layer reads the gradient of its output from one and writes that of its input to the
-        // other.
-        let gradients = [build.surface(width)?, build.surface(width)?];
+        // next; what it read must stay until it has finished, while the layer before it runs.
+        let gradients = [build.surface(width)?, build.surface(width)?, build.surface(width)?];
         let loss = build.surface(4)?;
 
         let mut common = Names::default();
@@ -156,8 +172,8 @@ impl Network {
             let mut names = common.clone();
             names.add("x", &activations[index]);
             names.add("y", &activations[index + 1]);
-            names.add("d_y", &gradients[(index + 1) % 2]);
-            names.add("d_x", &gradients[index % 2]);
+            names.add("d_y", &gradients[(index + 1) % 3]);
+            names.add("d_x", &gradients[index % 3]);
             for state in &parameters {
                 if let Role::Layer { index: i, port } = &state.spec.role
                     && *i == index
@@ -183,7 +199,7 @@ impl Network {
         let embed = names.bind(&embed)?;
         let embed_gradient = names.bind(&embed_gradient)?;
         names.add("x", &activations[config.layers]);
-        names.add("d_x", &gradients[config.layers % 2]);
+        names.add("d_x", &gradients[config.layers % 3]);
         Ok(Network {
             batch,
             loss,
@@ -241,15 +257,37 @@ impl Network {
         batch: &Batch,
         accumulation: Accumulation,
     ) -> Result<f32, Error> {
-        self.forward(batch)?;
+        let computed = self.forward(batch).and_then(|()| self.backward(accumulation));
+        // After a failure too: nothing may still be writing when the caller goes on.
+        let finished = self.finish();
+        computed.and(finished)?;
+        self.read_loss()
+    }
+
+    /// The head and every layer in reverse. A device may compute the gradients of a layer's
+    /// parameters while it runs the layer before.
+    fn backward(&mut self, accumulation: Accumulation) -> Result<(), Error> {
         self.head_with_gradient.evaluate(accumulation)?;
+        let mut running: &mut Box<dyn Request> = &mut self.head_with_gradient;
         for layer in self.layers.iter_mut().rev() {
             layer.backward.evaluate(accumulation)?;
+            // The next layer writes over what this one has read.
+            running.finish()?;
+            running = &mut layer.backward;
         }
         // A tied classifier has written this micro-batch's gradient already.
         let embedding = if self.tied { Accumulation::Add } else { accumulation };
         self.embed_gradient.evaluate(embedding)?;
-        self.read_loss()
+        Ok(())
+    }
+
+    /// Waits until every gradient is there.
+    fn finish(&mut self) -> Result<(), Error> {
+        let layers = self.layers.iter_mut().flat_map(|l| [&mut l.forward, &mut l.backward]);
+        let others = [&mut self.embed, &mut self.head_with_gradient, &mut self.embed_gradient];
+        let all: Vec<Result<(), runtime::Error>> =
+            layers.chain(others).map(|request| request.finish()).collect();
+        Ok(all.into_iter().collect::<Result<(), runtime::Error>>()?)
     }
 
     fn forward(&mut self, batch: &Batch) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use cpu::CpuDevice;
 use mil::DataType;
-use models::{Config, Shape};
+use models::{Config, Layout, Shape};
 use passes::autodiff::Recompute;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,9 @@ fn network(config: &Config) -> Network {
     let device = CpuDevice::new(Some(2)).expect("two threads can be started");
     let options = NetworkOptions {
         shape: Shape { batch: 2, seq: 9 },
+        layout: Layout::TokenMajor,
         compute: DataType::Fp32,
+        head_compute: DataType::Fp32,
         recompute: Recompute::Cheap,
     };
     Network::new(&device, config, &options).expect("the model compiles")

@@ -73,7 +73,9 @@ impl Train {
         let device = device::open(&settings.device, self.threads.map(usize::from))?;
         let network_options = NetworkOptions {
             shape: models::Shape { batch: settings.batch, seq: settings.seq },
+            layout: models::Layout::TokenMajor,
             compute: settings.dtype.into(),
+            head_compute: settings.dtype.into(),
             recompute: settings.recompute.into(),
         };
         let network = Network::new(&*device.device, &config, &network_options)?;
