@@ -121,7 +121,7 @@ fn data_is_dense_from_the_first_byte_and_the_rest_is_not_touched() {
         let values: Vec<f64> = (0..COUNT).map(|i| (i % 512) as f64 - 256.0).collect();
         write(&x, Fp16, &DIMS, &values);
         y.write().expect("nobody uses it").fill(0xa5);
-        model.bind(&[x], &[y.clone()]).expect("they fit").evaluate().expect("they fit");
+        model.bind(&[x], std::slice::from_ref(&y)).expect("they fit").evaluate().expect("they fit");
         let expected: Vec<f64> = values.iter().map(|v| v.max(0.0)).collect();
         assert_eq!(read(&y, Fp16, &DIMS), expected);
         assert!(y.read().expect("nobody writes")[2 * COUNT..].iter().all(|&b| b == 0xa5));
@@ -145,7 +145,11 @@ fn ports_are_fp16_fp32_or_bool() {
         write(&x, Fp32, &DIMS, &[0.1; COUNT]);
         let truths: Vec<f64> = (0..COUNT).map(|i| (i % 2) as f64).collect();
         write(&keep, Bool, &DIMS, &truths);
-        model.bind(&[keep, x], &[y.clone()]).expect("they fit").evaluate().expect("they fit");
+        model
+            .bind(&[keep, x], std::slice::from_ref(&y))
+            .expect("they fit")
+            .evaluate()
+            .expect("they fit");
         // 0.1 in fp16.
         assert_eq!(read(&y, Fp16, &DIMS)[..2], [0.0, 0.0999755859375]);
 
@@ -167,7 +171,7 @@ fn a_surface_in_use_is_an_error() {
         let engine = emulator(m4(), numerics);
         let model = engine.compile(&unary("fp16", DIMS)).expect("the program is accepted");
         let [x, y] = [0; 2].map(|_| engine.surface(ENOUGH).expect("memory"));
-        let mut request = model.bind(&[x], &[y.clone()]).expect("they fit");
+        let mut request = model.bind(&[x], std::slice::from_ref(&y)).expect("they fit");
         let reading = y.read().expect("nobody writes");
         let error = request.evaluate().expect_err("the output is being read");
         assert!(error.code.is_none() && error.message.contains("in use"), "{error}");
