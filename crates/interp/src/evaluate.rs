@@ -1,11 +1,12 @@
 //! Running a function.
 
-use crate::{Array, ops};
+use crate::{Arithmetic, Array, Step, ops};
 use mil::{
     Arg, DataType, Env, Function, Literal, Op, OpError, Operand, Operation, Params, Program,
     Tensor, Type, ValueId, Weights,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Options {
     pub states: BTreeMap<String, Array>,
     /// Results with more elements than this are refused.
     pub max_elements: usize,
+    /// A device's arithmetic in place of the plain one.
+    pub arithmetic: Option<Arc<dyn Arithmetic>>,
 }
 
 /// When floats are rounded.
@@ -85,6 +88,7 @@ impl Default for Options {
             rounding: Rounding::Declared,
             states: BTreeMap::new(),
             max_elements: 1 << 31,
+            arithmetic: None,
         }
     }
 }
@@ -156,7 +160,7 @@ pub fn apply(
     types: &[Type],
 ) -> Result<Vec<Array>, OpError> {
     let env = Known { types: env, argument };
-    let results = ops::compute(&Context::new(operation, &env, argument))?;
+    let results = ops::compute(&Context::new(operation, &env, argument, None))?;
     Ok(results.into_iter().zip(types).map(|(array, ty)| typed(&array, ty).rounded()).collect())
 }
 
@@ -174,6 +178,7 @@ pub(crate) struct Context<'a> {
     pub params: Params<'a>,
     env: &'a dyn Env,
     argument: &'a dyn Fn(ValueId) -> Array,
+    arithmetic: Option<&'a dyn Arithmetic>,
 }
 
 impl<'a> Context<'a> {
@@ -181,8 +186,22 @@ impl<'a> Context<'a> {
         operation: &'a Operation,
         env: &'a dyn Env,
         argument: &'a dyn Fn(ValueId) -> Array,
+        arithmetic: Option<&'a dyn Arithmetic>,
     ) -> Context<'a> {
-        Context { operation, params: Params::new(operation, env), env, argument }
+        Context { operation, params: Params::new(operation, env), env, argument, arithmetic }
+    }
+
+    /// sum + a·b.
+    pub fn add_product(&self, sum: f64, a: f64, b: f64) -> f64 {
+        match self.arithmetic {
+            None => sum + a * b,
+            Some(device) => device.accumulate(sum, device.product(a, b)),
+        }
+    }
+
+    /// sum + term.
+    pub fn add_term(&self, sum: f64, term: f64) -> f64 {
+        self.arithmetic.map_or(sum + term, |device| device.accumulate(sum, term))
     }
 
     /// What is bound to a parameter that the op requires.
@@ -388,21 +407,28 @@ impl Frame<'_> {
             value.expect("operands that are not states have been checked to have a value")
         };
         if operation.op == Op::WriteState {
-            let data = Context::new(&operation, self, &argument).need("data").map_err(failed)?;
+            let context = Context::new(&operation, self, &argument, None);
+            let data = context.need("data").map_err(failed)?;
             if let Some(id) = operation.value("input") {
                 self.states.insert(id, data);
             }
             return Ok(vec![]);
         }
-        let results = ops::compute(&Context::new(&operation, self, &argument)).map_err(failed)?;
+        let arithmetic = self.options.arithmetic.as_deref();
+        let context = Context::new(&operation, self, &argument, arithmetic);
+        let results = ops::compute(&context).map_err(failed)?;
         let rounded = |(array, ty): (Array, &Type)| {
-            let array = typed(&array, ty);
-            match self.options.rounding {
+            let mut array = typed(&array, ty);
+            if let Some(device) = arithmetic {
+                array = device.result(&Step(&context), array)?;
+            }
+            Ok(match self.options.rounding {
                 Rounding::Declared => array.rounded(),
                 Rounding::None => array,
-            }
+            })
         };
-        Ok(results.into_iter().zip(&types).map(rounded).collect())
+        let rounded = results.into_iter().zip(&types).map(rounded);
+        rounded.collect::<Result<Vec<_>, OpError>>().map_err(failed)
     }
 
     fn is_defined(&self, id: ValueId) -> bool {

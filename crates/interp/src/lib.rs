@@ -5,10 +5,12 @@
 //! nothing here is clever.
 #![forbid(unsafe_code)]
 
+mod arithmetic;
 mod array;
 mod evaluate;
 mod index;
 mod ops;
 
+pub use arithmetic::{Arithmetic, Step};
 pub use array::{Array, Data};
 pub use evaluate::{Error, Options, Outputs, Rounding, apply, evaluate};

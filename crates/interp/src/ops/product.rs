@@ -17,7 +17,7 @@ pub(super) fn linear(c: &Context) -> Result<Array, OpError> {
         at.push(i);
         (position(x.dims(), &at), o * inputs + i)
     };
-    let sums = sum_of_products(&x, &weight, &dims, inputs, term);
+    let sums = sum_of_products(c, &x, &weight, &dims, inputs, term);
     let Some(bias) = bias else { return Ok(sums) };
     let b = bias.to_f64s();
     let add = |(at, v): (usize, f64)| v + b[if b.len() == 1 { 0 } else { at % outputs }];
@@ -43,12 +43,13 @@ pub(super) fn matmul(c: &Context) -> Result<Array, OpError> {
         let b = if flip_y { at(batch_y, matrix_y, j, k) } else { at(batch_y, matrix_y, k, j) };
         (a, b)
     };
-    Ok(sum_of_products(&x, &y, &dims, inner, term))
+    Ok(sum_of_products(c, &x, &y, &dims, inner, term))
 }
 
 /// For every index of the result the sum over `inner` terms; `term` gives the positions of the
 /// two factors. Integers are summed as integers.
 fn sum_of_products(
+    c: &Context,
     x: &Array,
     y: &Array,
     dims: &[usize],
@@ -66,7 +67,8 @@ fn sum_of_products(
     }
     let (a, b) = (x.to_f64s(), y.to_f64s());
     let sum = |index: Vec<usize>| {
-        (0..inner).map(|k| term(&index, k)).map(|(i, j)| a[i] * b[j]).sum::<f64>()
+        let positions = (0..inner).map(|k| term(&index, k));
+        positions.fold(0.0, |sum, (i, j)| c.add_product(sum, a[i], b[j]))
     };
     let sums = Array::floats(DataType::Fp64, dims, indices(dims).map(sum).collect());
     sums.cast(x.dtype())
@@ -84,7 +86,7 @@ pub(super) fn conv(c: &Context) -> Result<Array, OpError> {
     for index in indices(&dims) {
         let (n, o) = (index[0], index[1]);
         let first = o / outputs_per_group * weight.dims()[1];
-        let mut sum = bias.as_ref().map_or(0.0, |b| b[o]);
+        let mut sum = 0.0;
         for tap in indices(&weight.dims()[1..]) {
             let Some(pixel) = source(&geometry, &index[2..], &tap[1..], &x.dims()[2..]) else {
                 continue;
@@ -93,9 +95,10 @@ pub(super) fn conv(c: &Context) -> Result<Array, OpError> {
             at.extend(pixel);
             let mut from = vec![o];
             from.extend(&tap);
-            sum += a[position(x.dims(), &at)] * w[position(weight.dims(), &from)];
+            let (pixel, factor) = (position(x.dims(), &at), position(weight.dims(), &from));
+            sum = c.add_product(sum, a[pixel], w[factor]);
         }
-        out.push(sum);
+        out.push(sum + bias.as_ref().map_or(0.0, |b| b[o]));
     }
     Ok(Array::floats(x.dtype(), &dims, out))
 }
@@ -167,7 +170,7 @@ pub(super) fn attention(c: &Context) -> Result<Array, OpError> {
         let mut scores = vec![];
         for j in 0..keys {
             let (from, to) = (row(&query, batch, i), row(&key, batch, j));
-            let dot: f64 = (0..width).map(|e| q[from + e] * k[to + e]).sum();
+            let dot = (0..width).fold(0.0, |dot, e| c.add_product(dot, q[from + e], k[to + e]));
             let mut score = dot / (width as f64).sqrt();
             if let (Some(mask), Some(bias)) = (&mask, &bias) {
                 let mut at = index.clone();
@@ -191,8 +194,10 @@ pub(super) fn attention(c: &Context) -> Result<Array, OpError> {
         let exp: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
         let sum: f64 = exp.iter().sum();
         for e in 0..dims[rank - 1] {
-            let weighted = (0..keys).map(|j| exp[j] / sum * v[row(&value, batch, j) + e]);
-            out.push(weighted.sum());
+            let weighted = |total: f64, j: usize| {
+                c.add_product(total, exp[j] / sum, v[row(&value, batch, j) + e])
+            };
+            out.push((0..keys).fold(0.0, weighted));
         }
     }
     Ok(Array::floats(query.dtype(), &dims, out))

@@ -36,9 +36,13 @@ fn maxima(x: &[f64], group: &[usize], count: usize) -> Vec<f64> {
 }
 
 fn sums(x: &[f64], group: &[usize], count: usize) -> Vec<f64> {
+    sums_by(|sum, v| sum + v, x, group, count)
+}
+
+fn sums_by(add: impl Fn(f64, f64) -> f64, x: &[f64], group: &[usize], count: usize) -> Vec<f64> {
     let mut sum = vec![0.0; count];
     for (&v, &g) in x.iter().zip(group) {
-        sum[g] += v;
+        sum[g] = add(sum[g], v);
     }
     sum
 }
@@ -71,11 +75,10 @@ pub(super) fn reduce(c: &Context) -> Result<Array, OpError> {
     }
     let values = x.to_f64s();
     let size: usize = axes.iter().map(|&a| x.dims()[a]).product();
+    let total = || sums_by(|sum, v| c.add_term(sum, v), &values, &group, count);
     let out = match c.operation.op {
-        Op::ReduceSum => sums(&values, &group, count),
-        Op::ReduceMean => {
-            sums(&values, &group, count).into_iter().map(|s| s / size as f64).collect()
-        }
+        Op::ReduceSum => total(),
+        Op::ReduceMean => total().into_iter().map(|s| s / size as f64).collect(),
         Op::ReduceMax => maxima(&values, &group, count),
         Op::ReduceMin => {
             let negated: Vec<f64> = values.iter().map(|v| -v).collect();

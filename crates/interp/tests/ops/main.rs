@@ -1,5 +1,6 @@
 //! Every op against results worked out by hand, and what holds for whole functions.
 
+mod arithmetic;
 mod attention;
 mod common;
 mod conv;
