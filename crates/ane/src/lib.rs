@@ -15,5 +15,5 @@ pub mod emulator;
 mod engine;
 pub mod target;
 
-pub use emulator::{Emulator, EmulatorOptions, Numerics};
+pub use emulator::{Emulator, EmulatorOptions, Numerics, Quirk};
 pub use engine::{Engine, EngineError, Evaluation, Model, Source, Stage, Usage};

@@ -1,9 +1,11 @@
 //! From text to a program that the engine's compiler would accept.
 
+use super::blobs::Files;
 use super::ports;
+use super::verdict::{Doom, judge};
 use crate::engine::{EngineError, Source, Stage};
 use crate::target::Target;
-use mil::{Arg, Block, Literal, Op, Operand, Program, Weights};
+use mil::Program;
 use runtime::Port;
 
 /// The function that the engine runs.
@@ -24,8 +26,8 @@ pub(super) struct Admitted {
     pub inputs: Vec<Port>,
     /// Outputs in binding order.
     pub outputs: Vec<Port>,
-    /// What it does to the process that evaluates it, if anything.
-    pub poison: Option<String>,
+    /// How every evaluation fails, if that is certain.
+    pub doom: Option<Doom>,
 }
 
 /// Reads a program and applies the target's rules.
@@ -39,16 +41,20 @@ pub(super) fn admit(source: &Source, target: &Target) -> Result<Admitted, Engine
     })
 }
 
-fn admitted(source: &Source, _target: &Target) -> Result<Admitted, String> {
+fn admitted(source: &Source, target: &Target) -> Result<Admitted, String> {
     let text = &source.text;
     if text.len() > MAX_TEXT_BYTES {
         return Err(format!("the text has {} bytes, more than {MAX_TEXT_BYTES}", text.len()));
     }
     let mut program = mil::parse(text).map_err(|problems| problems.render(text))?;
     mil::verify(&program).map_err(|problems| problems.render(text))?;
+    let verdict = judge(&program, MAIN, text, target);
+    if !verdict.refusals.is_empty() {
+        return Err(verdict.refusals.join("\n"));
+    }
     let main = program.function(MAIN);
     let main = main.ok_or_else(|| format!("there is no function `{MAIN}`"))?;
-    for value in &main.values {
+    for value in program.functions.iter().flat_map(|function| &function.values) {
         let ty = value.ty.as_tensor().and_then(|t| Some((t.dtype, t.fixed_dims()?)));
         let Some((dtype, dims)) = ty else { continue };
         let bytes = mil::element_count(&dims).and_then(|n| dtype.packed_bytes(n));
@@ -61,39 +67,9 @@ fn admitted(source: &Source, _target: &Target) -> Result<Admitted, String> {
     if outputs.is_empty() {
         return Err(format!("function `{MAIN}` gives nothing"));
     }
-    let files = source.weights.iter().map(|(path, bytes)| (path, bytes.clone()));
-    let weights = Weights::in_memory(files);
-    let mut poison = None;
-    main.body.visit(&mut |operation| {
-        if operation.op == Op::Tile {
-            poison = Some("`tile` has poisoned the process".to_owned());
-        }
-    });
+    let mut files = Files::new(&source.weights, verdict.misread, target);
     for function in &mut program.functions {
-        load(&mut function.body, &weights)?;
+        files.load(&mut function.body)?;
     }
-    Ok(Admitted { program, inputs, outputs, poison })
-}
-
-/// Replaces every reference to a weight file by the tensor that is there now.
-fn load(block: &mut Block, weights: &Weights) -> Result<(), String> {
-    for operation in &mut block.operations {
-        let arguments = operation.inputs.values_mut().flat_map(|argument| match argument {
-            Arg::One(operand) => std::slice::from_mut(operand),
-            Arg::Many(operands) => operands.as_mut_slice(),
-        });
-        let literals = arguments.filter_map(|operand| match operand {
-            Operand::Literal(literal) => Some(literal),
-            Operand::Value(_) => None,
-        });
-        for literal in literals.chain(operation.attributes.values_mut()) {
-            if let Literal::Blob(blob) = literal {
-                *literal = weights.load(blob).map_err(|error| error.to_string())?.into();
-            }
-        }
-        for block in &mut operation.blocks {
-            load(block, weights)?;
-        }
-    }
-    Ok(())
+    Ok(Admitted { program, inputs, outputs, doom: verdict.doom })
 }

@@ -1,62 +1,53 @@
 //! A loaded program and its requests.
 
-use super::Numerics;
-use super::admit::{Admitted, MAIN};
-use super::ports;
+use super::admit::MAIN;
+use super::arithmetic;
+use super::ports::SurfaceRules;
 use super::process::{INFERENCE_ERROR, Slot};
+use super::quirks::Quirk;
+use super::verdict::Doom;
 use crate::engine::{EngineError, Evaluation, Model, Stage};
-use cpu::CpuDevice;
 use interp::Array;
 use mil::{Program, Tensor};
-use runtime::{Accumulation, Bindings, CompileOptions, Device, Executable, Port, Request};
+use runtime::{Accumulation, Bindings, Executable, Port, Request};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use surface::Surface;
+
+/// A program in a slot.
+pub(super) struct Loaded {
+    pub name: String,
+    /// In binding order.
+    pub inputs: Vec<Port>,
+    /// In binding order.
+    pub outputs: Vec<Port>,
+    pub body: Body,
+    pub rules: SurfaceRules,
+    pub slot: Slot,
+}
 
 /// What computes a program.
 pub(super) enum Body {
     Fast(Arc<dyn Executable>),
-    Modelled(Arc<Program>),
+    Modelled(Arc<Modelled>),
+    /// Nothing: its evaluations fail.
+    Doomed(Doom),
 }
 
-/// A program in a slot.
-pub(super) struct Loaded {
-    name: String,
-    inputs: Vec<Port>,
-    outputs: Vec<Port>,
-    body: Body,
-    poison: Option<String>,
-    slot: Slot,
-}
-
-impl Body {
-    pub fn new(
-        name: &str,
-        admitted: &Admitted,
-        numerics: Numerics,
-        cpu: &CpuDevice,
-    ) -> Result<Body, EngineError> {
-        match numerics {
-            Numerics::Modelled => Ok(Body::Modelled(Arc::new(admitted.program.clone()))),
-            Numerics::Fast => {
-                let compiled = cpu.compile(&admitted.program, MAIN, &CompileOptions::default());
-                let refused = |e| {
-                    let message = format!("the emulator cannot run this program: {e}");
-                    EngineError::new(name, Stage::Compile, message)
-                };
-                Ok(Body::Fast(compiled.map_err(refused)?))
-            }
-        }
-    }
+/// A program for the interpreter.
+pub(super) struct Modelled {
+    pub program: Program,
+    pub options: interp::Options,
+    pub quirks: BTreeSet<Quirk>,
 }
 
 impl Loaded {
-    pub fn new(name: String, admitted: Admitted, body: Body, slot: Slot) -> Loaded {
-        let Admitted { inputs, outputs, poison, .. } = admitted;
-        Loaded { name, inputs, outputs, body, poison, slot }
-    }
-
     fn error(&self, stage: Stage, error: impl ToString) -> EngineError {
         EngineError::new(&self.name, stage, error.to_string())
+    }
+
+    fn inference_error(&self, code: u32, reason: &str) -> EngineError {
+        self.error(Stage::Evaluate, format!("Program Inference error: {reason}")).with_code(code)
     }
 }
 
@@ -74,10 +65,12 @@ impl Model for Loaded {
         inputs: &[Surface],
         outputs: &[Surface],
     ) -> Result<Box<dyn Evaluation>, EngineError> {
-        let refusal = ports::refusal("input", &self.inputs, inputs)
-            .or_else(|| ports::refusal("output", &self.outputs, outputs));
+        let refusal = self.rules.refusal((&self.inputs, inputs), (&self.outputs, outputs));
         let work = match (refusal, &self.body) {
-            (Some(reason), _) => Work::Refused(reason),
+            (_, Body::Doomed(doom)) => Work::Doomed(doom.clone()),
+            (Some(reason), _) => {
+                Work::Doomed(Doom { code: INFERENCE_ERROR, reason, poisons: false })
+            }
             (None, Body::Fast(executable)) => {
                 let mut bindings = Bindings::new();
                 for (port, surface) in self.inputs.iter().zip(inputs) {
@@ -89,8 +82,8 @@ impl Model for Loaded {
                 let request = executable.clone().bind(bindings);
                 Work::Fast(request.map_err(|e| self.error(Stage::Bind, e))?)
             }
-            (None, Body::Modelled(program)) => Work::Modelled {
-                program: program.clone(),
+            (None, Body::Modelled(modelled)) => Work::Modelled {
+                modelled: modelled.clone(),
                 inputs: inputs.to_vec(),
                 outputs: outputs.to_vec(),
             },
@@ -106,11 +99,11 @@ struct Bound {
 }
 
 enum Work {
-    /// The engine would not accept the surfaces, for this reason.
-    Refused(String),
+    /// The engine would not do it.
+    Doomed(Doom),
     Fast(Box<dyn Request>),
     Modelled {
-        program: Arc<Program>,
+        modelled: Arc<Modelled>,
         inputs: Vec<Surface>,
         outputs: Vec<Surface>,
     },
@@ -119,21 +112,23 @@ enum Work {
 impl Evaluation for Bound {
     fn evaluate(&mut self) -> Result<(), EngineError> {
         let model = &self.model;
-        if let Some(reason) = &model.poison {
-            model.slot.poison(reason.clone());
+        if let Work::Doomed(doom) = &self.work
+            && doom.poisons
+        {
+            model.slot.poison(doom.reason.clone());
         }
-        model.slot.check_poison(&model.name)?;
+        if let Some(reason) = model.slot.poisoned() {
+            let error = model.inference_error(INFERENCE_ERROR, &reason);
+            return Err(EngineError { needs_new_process: true, ..error });
+        }
         match &mut self.work {
-            Work::Refused(reason) => {
-                let message = format!("Program Inference error: {reason}");
-                Err(model.error(Stage::Evaluate, message).with_code(INFERENCE_ERROR))
-            }
+            Work::Doomed(doom) => Err(model.inference_error(doom.code, &doom.reason)),
             Work::Fast(request) => {
                 let done = request.evaluate(Accumulation::Replace);
                 done.map_err(|e| model.error(Stage::Evaluate, e))
             }
-            Work::Modelled { program, inputs, outputs } => {
-                let done = interpret(model, program, inputs, outputs);
+            Work::Modelled { modelled, inputs, outputs } => {
+                let done = interpret(model, modelled, inputs, outputs);
                 done.map_err(|e| model.error(Stage::Evaluate, e))
             }
         }
@@ -143,20 +138,23 @@ impl Evaluation for Bound {
 /// Evaluates operation by operation.
 fn interpret(
     model: &Loaded,
-    program: &Program,
+    modelled: &Modelled,
     inputs: &[Surface],
     outputs: &[Surface],
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let mut arrays = std::collections::BTreeMap::new();
+    let mut arrays = BTreeMap::new();
+    // As on the device, outputs are taken before anything is computed.
+    let mut writings = outputs.iter().map(Surface::write).collect::<Result<Vec<_>, _>>()?;
     for (port, surface) in model.inputs.iter().zip(inputs) {
         let reading = surface.read()?;
         let tensor = Tensor::from_bytes(port.ty.dtype, &port.dims, &reading[..port.bytes])?;
-        arrays.insert(port.name.clone(), Array::from_tensor(&tensor));
+        let array = arithmetic::input(&modelled.quirks, Array::from_tensor(&tensor));
+        arrays.insert(port.name.clone(), array);
     }
-    let results = interp::evaluate(program, MAIN, &arrays, &interp::Options::default())?;
-    for (port, surface) in model.outputs.iter().zip(outputs) {
-        let tensor = results.outputs[&port.name].to_tensor();
-        surface.write()?[..port.bytes].copy_from_slice(tensor.bytes());
+    let results = interp::evaluate(&modelled.program, MAIN, &arrays, &modelled.options)?;
+    for (port, writing) in model.outputs.iter().zip(&mut writings) {
+        let result = results.outputs.get(&port.name).ok_or("an output has no value")?;
+        writing[..port.bytes].copy_from_slice(result.to_tensor().bytes());
     }
     Ok(())
 }

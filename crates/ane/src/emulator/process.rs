@@ -1,7 +1,8 @@
 //! What one process may use, and what it has used.
 
+use super::verdict::acting;
 use crate::engine::{EngineError, Stage, Usage};
-use crate::target::{Route, Target};
+use crate::target::Target;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Evaluation failed: surfaces, sizes, or a poisoned process.
@@ -32,8 +33,14 @@ pub(super) struct Slot(Arc<Process>);
 
 impl Process {
     pub fn new(target: &Target) -> Process {
-        let compile_limit = (target.route == Route::InMemory).then_some(119);
-        let usage = Usage { compiles: 0, compile_limit, loaded: 0, load_limit: 127 };
+        let limits = target.limits();
+        let compile_limit =
+            limits.max_compiles.filter(|_| acting("compile-budget", target).is_some());
+        let load_limit = match acting("loaded-programs", target) {
+            Some(_) => limits.max_loaded,
+            None => usize::MAX,
+        };
+        let usage = Usage { compiles: 0, compile_limit, loaded: 0, load_limit };
         Process { state: Mutex::new(State { usage, poison: None }) }
     }
 
@@ -48,7 +55,7 @@ impl Process {
         if let Some(limit) = usage.compile_limit.filter(|&limit| usage.compiles >= limit) {
             let message = format!(
                 "this process has compiled {limit} programs, and the route leaks: no more compile \
-                 until a new process is started"
+                 until a new process is started (rule compile-budget)"
             );
             let error = EngineError::new(name, Stage::Compile, message);
             return Err(EngineError { needs_new_process: true, ..error });
@@ -63,8 +70,10 @@ impl Process {
         let usage = &mut state.usage;
         if usage.loaded >= usage.load_limit {
             let limit = usage.load_limit;
-            let message =
-                format!("{limit} programs are loaded, and no more can be until one is dropped");
+            let message = format!(
+                "{limit} programs are loaded, and no more can be until one is dropped (rule \
+                 loaded-programs)"
+            );
             return Err(EngineError::new(name, Stage::Load, message).with_code(NO_SLOT));
         }
         usage.loaded += 1;
@@ -92,15 +101,9 @@ impl Drop for Compilation {
 }
 
 impl Slot {
-    /// An error if the process can evaluate nothing any more.
-    pub fn check_poison(&self, name: &str) -> Result<(), EngineError> {
-        match &self.0.state().poison {
-            None => Ok(()),
-            Some(reason) => {
-                let error = EngineError::new(name, Stage::Evaluate, reason.clone());
-                Err(EngineError { needs_new_process: true, ..error.with_code(INFERENCE_ERROR) })
-            }
-        }
+    /// Why the process can evaluate nothing any more, if that is so.
+    pub fn poisoned(&self) -> Option<String> {
+        self.0.state().poison.clone()
     }
 
     /// Lets every evaluation of the process fail from now on.

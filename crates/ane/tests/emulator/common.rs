@@ -1,9 +1,9 @@
 //! Programs as text, surfaces that the engine accepts, and comparison with the interpreter.
 
-use anemone_ane::target::{Chip, Route, Target};
+use anemone_ane::target::{Chip, Route, Target, with_head};
 use anemone_ane::{Emulator, EmulatorOptions, Engine, EngineError, Numerics, Source};
 use interp::{Array, Rounding};
-use mil::{DataType, Function, Literal, Program, Tensor, Type, Weights};
+use mil::{DataType, Function, Program, Tensor, Weights};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use surface::Surface;
@@ -15,7 +15,7 @@ pub type Values = BTreeMap<String, Vec<f64>>;
 pub const ENOUGH: usize = 49152;
 
 pub fn target(chip: Chip, route: Route) -> Target {
-    Target { chip, os: if chip == Chip::M5 { 26 } else { 15 }, route }
+    Target::of(chip).by(route)
 }
 
 pub fn m4() -> Target {
@@ -23,7 +23,10 @@ pub fn m4() -> Target {
 }
 
 pub fn emulator(target: Target, numerics: Numerics) -> Emulator {
-    let options = EmulatorOptions { numerics, ..EmulatorOptions::new(target) };
+    with(EmulatorOptions { numerics, ..EmulatorOptions::new(target) })
+}
+
+pub fn with(options: EmulatorOptions) -> Emulator {
     Emulator::new(options).expect("the CPU can be used")
 }
 
@@ -34,17 +37,7 @@ pub fn source(function: Function, weights: BTreeMap<String, Arc<[u8]>>) -> Sourc
 }
 
 pub fn program(function: Function) -> Program {
-    let mut program = Program::new(vec![function]);
-    let text = |s: &str| Literal::from(Tensor::string(s));
-    let string = Type::scalar(DataType::String);
-    program.attributes.insert(
-        "buildInfo".into(),
-        Literal::Dict {
-            ty: Type::Dict(Box::new(string.clone()), Box::new(string)),
-            entries: vec![(text("coremlc-version"), text("3505.4.1"))],
-        },
-    );
-    program
+    with_head(Program::new(vec![function]))
 }
 
 /// A text with this header, function body and results.

@@ -3,4 +3,6 @@
 mod budgets;
 mod common;
 mod programs;
+mod quirks;
+mod refusals;
 mod surfaces;

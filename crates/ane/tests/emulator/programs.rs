@@ -3,7 +3,7 @@
 use crate::common::{
     Values, compare, emulator, exact, inputs, m4, numbers, program, run, source, text,
 };
-use anemone_ane::{Numerics, Source};
+use anemone_ane::{Engine, Numerics, Source, Stage};
 use mil::DataType::Fp16;
 use mil::{
     BlobRef, BlobWriter, DataType, FunctionBuilder, Literal, Op, OpError, Opset, Tensor, Type,
@@ -182,7 +182,7 @@ fn matmul_with_weights_beside_the_activations() -> Result<(), OpError> {
 
 #[test]
 fn classifier_with_32000_outputs() -> Result<(), OpError> {
-    let (d, vocabulary, s) = (16, 32000, 16);
+    let (d, vocabulary, s) = (8, 32000, 32);
     let mut p = Builder::new();
     let x = p.input("x", &[1, d, 1, s]);
     let weight = scaled(vocabulary * d, 20, 0.25);
@@ -193,6 +193,26 @@ fn classifier_with_32000_outputs() -> Result<(), OpError> {
     let values = inputs(&source, 4);
     let found = run(&emulator(m4(), Numerics::Fast), &source, &values).expect("it runs");
     compare(&found, &exact(&source, &values), TOLERANCE);
+    Ok(())
+}
+
+#[test]
+fn a_convolution_of_32000_input_channels_is_refused() -> Result<(), OpError> {
+    let (d, vocabulary, s) = (32, 32000, 32);
+    let mut p = Builder::new();
+    let x = p.input("x", &[1, vocabulary, 1, s]);
+    let weight = p.file("embed_t", &[d, vocabulary, 1, 1], &scaled(vocabulary * d, 20, 0.25));
+    let out = p.conv(x, weight)?;
+    let source = p.finish(out);
+    for numerics in [Numerics::Fast, Numerics::Modelled] {
+        let engine = emulator(m4(), numerics);
+        let error = engine.compile(&source).err().expect("the engine refuses it");
+        let message = &error.message;
+        assert!(error.stage == Stage::Compile && error.code.is_none(), "{error}");
+        assert!(message.starts_with("InvalidMILProgram: line "), "{error}");
+        assert!(message.contains("(rule conv-input-channels)"), "{error}");
+        assert_eq!((engine.usage().compiles, engine.usage().loaded), (0, 0));
+    }
     Ok(())
 }
 

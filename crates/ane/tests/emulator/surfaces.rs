@@ -98,7 +98,7 @@ fn surfaces_hold_their_port_and_the_minimum() {
     refused(evaluate(&engine, &big, &[bytes], &[bytes - 2]), "output `y`");
     // 1 KiB of data in a surface of 1 KiB.
     let tiny = unary("fp16", [1, 16, 1, 32]);
-    refused(evaluate(&engine, &tiny, &[1024], &[ENOUGH]), "needs");
+    refused(evaluate(&engine, &tiny, &[1024], &[ENOUGH]), "surface-minimum");
     evaluate(&engine, &tiny, &[ENOUGH], &[ENOUGH]).expect("the rest is not touched");
 }
 
@@ -162,7 +162,7 @@ fn ports_are_fp16_fp32_or_bool() {
 fn rows_are_at_least_16_wide() {
     let engine = emulator(m4(), Numerics::Fast);
     let narrow = unary("fp16", [1, 4096, 1, 8]);
-    refused(evaluate(&engine, &narrow, &[65536], &[65536]), "rows");
+    refused(evaluate(&engine, &narrow, &[65536], &[65536]), "width-minimum");
 }
 
 #[test]
