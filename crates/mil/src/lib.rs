@@ -38,4 +38,4 @@ pub use program::{Arg, Block, Function, Operand, Operation, Opset, Program, Span
 pub use text::{parse, print};
 pub use types::{Dim, Shape, TensorType, Type};
 pub use verify::{verify, verify_function};
-pub use weights::{BlobError, Weights};
+pub use weights::{BlobError, Weights, weight_path};

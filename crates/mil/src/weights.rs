@@ -83,13 +83,33 @@ impl Weights {
         Weights { source: Source::Memory(Arc::new(files.collect())) }
     }
 
+    /// A whole file, by the path that a program gives.
+    ///
+    /// # Errors
+    /// If the path is not one that may be read, or there is no such file.
+    pub fn file(&self, path: &str) -> Result<Arc<[u8]>, BlobError> {
+        let below = weight_path(path)?;
+        match &self.source {
+            Source::None => Err(BlobError::NoDirectory(path.to_owned())),
+            Source::Directory(directory) => {
+                let (mut file, full) = open(directory, below, path)?;
+                let mut bytes = vec![];
+                match file.read_to_end(&mut bytes) {
+                    Ok(_) => Ok(bytes.into()),
+                    Err(source) => Err(BlobError::Io { path: full, source }),
+                }
+            }
+            Source::Memory(files) => files.get(below).cloned().ok_or_else(|| absent(path)),
+        }
+    }
+
     /// The tensor that a reference names. Of the file, only the record's metadata and the
     /// tensor's bytes are read.
     pub fn load(&self, blob: &BlobRef) -> Result<Tensor, BlobError> {
         if let Source::None = self.source {
             return Err(BlobError::NoDirectory(blob.path.clone()));
         }
-        let path = relative(&blob.path)?;
+        let path = weight_path(&blob.path)?;
         match &self.source {
             Source::None => Err(BlobError::NoDirectory(blob.path.clone())),
             Source::Directory(directory) => {
@@ -99,10 +119,7 @@ impl Weights {
                 Record { blob, file, length, io_error: &io_error }.load()
             }
             Source::Memory(files) => {
-                let bytes = files.get(path).ok_or_else(|| BlobError::Path {
-                    path: blob.path.clone(),
-                    reason: "there is no such file",
-                })?;
+                let bytes = files.get(path).ok_or_else(|| absent(&blob.path))?;
                 let io_error = |source| BlobError::Io { path: PathBuf::from(&blob.path), source };
                 let length = bytes.len() as u64;
                 Record { blob, file: io::Cursor::new(&bytes[..]), length, io_error: &io_error }
@@ -112,8 +129,16 @@ impl Weights {
     }
 }
 
-/// The path below the folder, if it stays in it.
-fn relative(written: &str) -> Result<&str, BlobError> {
+fn absent(path: &str) -> BlobError {
+    BlobError::Path { path: path.to_owned(), reason: "there is no such file" }
+}
+
+/// The path below the weights folder that a program means by `@model_path/…`; the prefix may be
+/// missing.
+///
+/// # Errors
+/// If it could lead out of the folder: absolute paths, `..`, anything that is not a path.
+pub fn weight_path(written: &str) -> Result<&str, BlobError> {
     let error = |reason| Err(BlobError::Path { path: written.to_owned(), reason });
     let path = written.strip_prefix("@model_path/").unwrap_or(written);
     if path.starts_with('@') {

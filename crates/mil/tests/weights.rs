@@ -160,6 +160,16 @@ fn paths_stay_in_the_folder() {
     assert!(matches!(load(&whole, "inside"), Err(BlobError::Path { .. })));
     assert!(matches!(load(&whole, "absent.bin"), Err(BlobError::Io { .. })));
     assert!(matches!(load(&Weights::default(), "w.bin"), Err(BlobError::NoDirectory(_))));
+
+    // Whole files go the same way.
+    let bytes = std::fs::read(folder.0.join("w.bin")).expect("it is there");
+    assert_eq!(*whole.file("@model_path/w.bin").expect("it is there"), *bytes);
+    let memory = Weights::in_memory([("@model_path/w.bin", bytes.clone())]);
+    assert_eq!(*memory.file("w.bin").expect("it is there"), *bytes);
+    assert!(matches!(inside.file("../w.bin"), Err(BlobError::Path { .. })));
+    assert!(matches!(memory.file("absent.bin"), Err(BlobError::Path { .. })));
+    assert!(matches!(whole.file("absent.bin"), Err(BlobError::Io { .. })));
+    assert!(matches!(Weights::default().file("w.bin"), Err(BlobError::NoDirectory(_))));
     #[cfg(unix)]
     {
         std::os::unix::fs::symlink("../w.bin", folder.0.join("inside/link.bin")).expect("a link");
