@@ -1,7 +1,6 @@
 //! `anemone train`.
 
 mod data;
-mod loss_scale;
 mod progress;
 mod settings;
 
@@ -86,7 +85,6 @@ impl Train {
             optimizer: settings.optimizer(),
             schedule: settings.schedule(),
             clip: settings.clip,
-            loss_scale: settings.loss_scale.of(&config, settings.dtype),
             threads: device.threads,
         };
         let position = match &previous {
