@@ -21,9 +21,6 @@ pub enum Error {
     /// The checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] crate::checkpoint::Error),
-    /// The loss scale makes no sense.
-    #[error(transparent)]
-    LossScale(#[from] crate::loss_scale::OutOfBounds),
     /// A batch of another size than the network was built for.
     #[error("the batch has {found} tokens, the network was built for {expected}")]
     BatchSize {

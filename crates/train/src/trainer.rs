@@ -7,7 +7,6 @@ use crate::Error;
 use crate::adamw::{self, AdamW, Slot};
 use crate::checkpoint::{self, Checkpoint, Moment, Snapshot, Tensor, TrainState};
 use crate::data::{Batches, Position};
-use crate::loss_scale::{LossScale, Scaler};
 use crate::metrics::Record;
 use crate::network::{Batch, Network};
 use crate::rng::Rng;
@@ -26,10 +25,8 @@ pub struct TrainerOptions {
     pub optimizer: AdamW,
     /// The learning rate of every step.
     pub schedule: Schedule,
-    /// Largest global norm of the gradient, its scale taken out; 0 for no limit.
+    /// Largest global norm of the gradient; 0 for no limit.
     pub clip: f64,
-    /// What the loss is multiplied by while it is differentiated.
-    pub loss_scale: LossScale,
     /// Threads for the optimizer.
     pub threads: usize,
 }
@@ -41,7 +38,6 @@ pub struct Trainer {
     batches: Batches,
     /// First and second moment of every parameter.
     moments: Vec<(Vec<f32>, Vec<f32>)>,
-    scaler: Scaler,
     step: u64,
     updates: u64,
     skipped: u64,
@@ -61,14 +57,14 @@ impl Trainer {
     /// A run from scratch: parameters drawn from `seed`, moments zero.
     ///
     /// # Errors
-    /// If a surface or the device fails, or the loss scale is out of bounds.
+    /// If a surface or the device fails.
     pub fn new(
         network: Network,
         options: TrainerOptions,
         batches: Batches,
         seed: u64,
     ) -> Result<Trainer, Error> {
-        let mut trainer = Trainer::empty(network, options, batches)?;
+        let mut trainer = Trainer::empty(network, options, batches);
         let random = Rng::new(seed);
         for state in &trainer.network.parameters {
             let mut value = state.value.write()?;
@@ -88,15 +84,14 @@ impl Trainer {
     /// A run that begins with the parameters of a checkpoint, all else as from scratch.
     ///
     /// # Errors
-    /// If the checkpoint lacks a parameter or has it in another shape, or the loss scale is out of
-    /// bounds.
+    /// If the checkpoint lacks a parameter or has it in another shape.
     pub fn from_parameters(
         network: Network,
         options: TrainerOptions,
         batches: Batches,
         checkpoint: &mut Checkpoint,
     ) -> Result<Trainer, Error> {
-        let mut trainer = Trainer::empty(network, options, batches)?;
+        let mut trainer = Trainer::empty(network, options, batches);
         for state in &trainer.network.parameters {
             let mut value = state.value.write()?;
             let spec = &state.spec;
@@ -125,7 +120,6 @@ impl Trainer {
             checkpoint.read_moment(Moment::Second, &spec.name, &spec.dims, second)?;
         }
         let state = checkpoint.state();
-        trainer.scaler = Scaler::new(options.loss_scale, state.loss_scale)?;
         trainer.step = state.step;
         trainer.updates = state.updates;
         trainer.skipped = state.skipped;
@@ -134,11 +128,7 @@ impl Trainer {
         Ok(trainer)
     }
 
-    fn empty(
-        network: Network,
-        options: TrainerOptions,
-        batches: Batches,
-    ) -> Result<Trainer, Error> {
+    fn empty(network: Network, options: TrainerOptions, batches: Batches) -> Trainer {
         let count = network.tokens();
         let moments = network
             .parameters
@@ -150,19 +140,18 @@ impl Trainer {
             .collect();
         let buffers =
             Buffers { tokens: vec![0; count], targets: vec![0; count], weights: vec![0.0; count] };
-        Ok(Trainer {
+        Trainer {
             network,
             options,
             batches,
             moments,
-            scaler: Scaler::new(options.loss_scale, None)?,
             step: 0,
             updates: 0,
             skipped: 0,
             tokens: 0,
             best_loss: None,
             buffers,
-        })
+        }
     }
 
     /// One optimizer step.
@@ -173,9 +162,8 @@ impl Trainer {
         let start = Instant::now();
         let accumulate = self.options.accumulate.max(1);
         let count = self.buffers.tokens.len();
-        // The loss is the mean over all tokens of the step, times its scale.
-        let (scale, loss_scale) = (self.scaler.scale(), self.scaler.reported());
-        self.buffers.weights.fill(1.0 / (count * accumulate) as f32 * scale);
+        // The loss is the mean over all tokens of the step.
+        self.buffers.weights.fill(1.0 / (count * accumulate) as f32);
         let mut loss = 0.0;
         for micro in 0..accumulate {
             let mode = if micro == 0 { Accumulation::Replace } else { Accumulation::Add };
@@ -184,7 +172,6 @@ impl Trainer {
         }
         let rate = self.options.schedule.rate(self.step);
         let norm = self.update(rate)?;
-        self.scaler.after(norm.is_finite());
         self.step += 1;
         let tokens = (count * accumulate) as u64;
         self.tokens += tokens;
@@ -192,18 +179,17 @@ impl Trainer {
         Ok(Record {
             step: self.step,
             tokens: self.tokens,
-            loss: loss / f64::from(scale),
+            loss,
             lr: rate,
             grad_norm: norm,
-            loss_scale,
             ms: seconds * 1e3,
             tokens_per_s: tokens as f64 / seconds,
             val_loss: None,
         })
     }
 
-    /// Updates the parameters and gives the gradient's norm, without the loss scale. A gradient
-    /// that is not finite is left out and counted.
+    /// Updates the parameters and gives the gradient's norm. A gradient that is not finite is
+    /// left out and counted.
     fn update(&mut self, rate: f64) -> Result<f64, Error> {
         let TrainerOptions { optimizer, clip, threads, .. } = self.options;
         let mut gradients = vec![];
@@ -211,8 +197,7 @@ impl Trainer {
             gradients.push(state.gradient.read()?);
         }
         let slices: Vec<&[f32]> = gradients.iter().map(|g| g.as_slice()).collect();
-        let scale = f64::from(self.scaler.scale());
-        let norm = adamw::global_norm(&slices, threads) / scale;
+        let norm = adamw::global_norm(&slices, threads);
         if !norm.is_finite() {
             self.skipped += 1;
             return Ok(norm);
@@ -229,7 +214,7 @@ impl Trainer {
             slots.push(Slot { parameter, gradient, first, second, decay: state.spec.decay });
         }
         self.updates += 1;
-        let gradient_scale = adamw::clip_factor(norm, clip) / scale;
+        let gradient_scale = adamw::clip_factor(norm, clip);
         let step = adamw::Step { number: self.updates, rate, gradient_scale };
         optimizer.update(&mut slots, step, threads);
         drop(slots);
@@ -286,7 +271,6 @@ impl Trainer {
             tokens: self.tokens,
             data: self.position(),
             best_loss: self.best_loss,
-            loss_scale: self.scaler.state(),
             settings: about.settings.clone(),
         };
         let snapshot = Snapshot {
@@ -313,11 +297,6 @@ impl Trainer {
     /// Steps left out because the gradient was not finite.
     pub fn skipped(&self) -> u64 {
         self.skipped
-    }
-
-    /// What the loss is multiplied by now; 1 if it is not scaled.
-    pub fn loss_scale(&self) -> f32 {
-        self.scaler.scale()
     }
 
     /// The model, its parameters among it.

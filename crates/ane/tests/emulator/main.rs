@@ -4,7 +4,5 @@ mod budgets;
 mod common;
 mod programs;
 mod quirks;
-mod random;
 mod refusals;
-mod rules;
 mod surfaces;
