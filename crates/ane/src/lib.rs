@@ -4,12 +4,14 @@
 //! - [`target`]: chips, systems and routes with their rules as data, and [`target::check`];
 //! - [`Engine`]: what every route to the engine offers, real or emulated;
 //! - [`emulator`]: the engine in software, under the same rules;
+//! - [`cost`]: what programs are predicted to cost, compared with what was published;
 //! - [`device::AneDevice`]: a device for training, made of an engine and a host.
 //!
 //! The routes through Apple's private frameworks are in the crate `apple`, which implements
 //! [`Engine`] too. This crate knows nothing of training.
 #![forbid(unsafe_code)]
 
+pub mod cost;
 pub mod device;
 pub mod emulator;
 mod engine;
