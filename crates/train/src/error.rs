@@ -21,6 +21,9 @@ pub enum Error {
     /// The checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] crate::checkpoint::Error),
+    /// A device cannot be compared.
+    #[error("{0}")]
+    Parity(String),
     /// A batch of another size than the network was built for.
     #[error("the batch has {found} tokens, the network was built for {expected}")]
     BatchSize {

@@ -284,6 +284,20 @@ impl Trainer {
         Ok(checkpoint::save(folder, &snapshot, keep)?)
     }
 
+    /// Takes over the parameters of another trainer of the same model.
+    ///
+    /// # Errors
+    /// If a surface is in use, or the device fails.
+    ///
+    /// # Panics
+    /// If the models differ in shape.
+    pub fn copy_parameters(&mut self, from: &Trainer) -> Result<(), Error> {
+        for (to, from) in self.network.parameters.iter().zip(&from.network.parameters) {
+            to.value.write()?.copy_from_slice(&from.value.read()?);
+        }
+        self.network.stage()
+    }
+
     /// Where the next batch begins.
     pub fn position(&self) -> Position {
         self.batches.position()

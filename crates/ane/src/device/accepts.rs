@@ -11,9 +11,11 @@ const RANK: usize = 4;
 /// Whether the engine's compiler takes an operation, from what others have compiled and
 /// evaluated (ironmill's matrix, `ane-constraints.md` 1.6; the reference's own kernels).
 pub(super) fn accepts(function: &Function, operation: &Operation) -> Result<(), String> {
-    let values = operation.operands().chain(operation.outputs.iter().copied());
-    for id in values {
-        value(function, id)?;
+    for &id in &operation.outputs {
+        value(function, id, false)?;
+    }
+    for id in operation.operands() {
+        value(function, id, true)?;
     }
     if !is_listed(operation.op) {
         return Err(format!("the engine is not known to run `{}`", operation.op.name()));
@@ -24,14 +26,15 @@ pub(super) fn accepts(function: &Function, operation: &Operation) -> Result<(), 
     Ok(())
 }
 
-fn value(function: &Function, id: ValueId) -> Result<(), String> {
+/// Whether a kernel can have a value. Operands of the listed ops that are no floats are shapes, axes
+/// and flags, which are constants.
+fn value(function: &Function, id: ValueId, is_operand: bool) -> Result<(), String> {
     let Type::Tensor(ty) = function.ty(id) else {
         return Err("it has an operand that is no tensor".into());
     };
     match ty.dtype {
         DataType::Fp16 => {}
-        // Shapes, axes and flags, which are constants.
-        DataType::Int32 | DataType::Bool | DataType::String => {}
+        DataType::Int32 | DataType::Bool | DataType::String if is_operand => {}
         _ => return Err("it is not in fp16, which is all that the engine computes in".into()),
     }
     match ty.fixed_dims() {

@@ -69,7 +69,11 @@ impl Generate {
         let prompt = self.prompt(tokenizer.as_ref())?;
         let weights = model::load(&config, &mut checkpoint)?;
 
-        let device = device::open(&self.device, self.threads.map(usize::from))?;
+        if device::Kind::parse(&self.device)?.is_engine() {
+            bail!("text is generated on the cpu device; engines are for training so far");
+        }
+        let threads = self.threads.map(usize::from);
+        let device = device::open(&self.device, threads, Default::default())?;
         let capacity = (prompt.len() + self.max_tokens as usize).min(config.max_seq);
         if prompt.len() > capacity {
             bail!("the prompt has {} tokens, the model's context {capacity}", prompt.len());

@@ -104,7 +104,7 @@ impl Run {
                     function.name
                 );
             }
-            let device = device::open("cpu", None)?.device;
+            let device = device::open("cpu", None, Default::default())?.device;
             engine::on_device(&*device, &source.program, function, &inputs, weights)?
         };
         let mut written = results.outputs.clone();

@@ -2,13 +2,16 @@
 
 mod data;
 mod progress;
+mod restart;
 mod settings;
 
-use crate::device;
+use crate::device::{self, Kind};
 use crate::model;
+use ane::device::AneDevice;
 use anyhow::{Context, bail};
 use clap::Args;
 use data::Data;
+use mil::DataType;
 use progress::Progress;
 use serde_json::json;
 use settings::{Flags, Settings};
@@ -18,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use train::checkpoint::{self, Checkpoint};
 use train::data::Batches;
 use train::metrics::{self, Writer};
-use train::{About, Network, NetworkOptions, Trainer, TrainerOptions};
+use train::{About, Network, Trainer, TrainerOptions};
 
 /// Train a language model.
 ///
@@ -70,14 +73,14 @@ impl Train {
         let data = Data::open(&settings, &config, known, &progress)?;
         let config = data.config;
 
-        let device = device::open(&settings.device, self.threads.map(usize::from))?;
-        let network_options = NetworkOptions {
-            shape: models::Shape { batch: settings.batch, seq: settings.seq },
-            layout: models::Layout::TokenMajor,
-            compute: settings.dtype.into(),
-            head_compute: settings.dtype.into(),
-            recompute: settings.recompute.into(),
-        };
+        let threads = self.threads.map(usize::from);
+        let device = device::open(&settings.device, threads, settings.weights.into())?;
+        let kind = Kind::parse(&settings.device)?;
+        let shape = models::Shape { batch: settings.batch, seq: settings.seq };
+        let mut network_options = kind.network(shape, settings.dtype.into())?;
+        if !kind.is_engine() {
+            network_options.recompute = settings.recompute.into();
+        }
         let network = Network::new(&*device.device, &config, &network_options)?;
         let memory = network.surface_bytes() + network.scratch_bytes();
         let options = TrainerOptions {
@@ -131,18 +134,28 @@ impl Train {
             config_json: config.to_hugging_face(),
             settings_json: settings.to_json(),
             tokenizer_json: data.tokenizer.as_ref().map(|t| t.to_json()).transpose()?,
+            engine: device.engine.as_deref(),
         };
-        let stopped = run.train(&mut trainer, validation.as_mut(), &mut writer, &progress)?;
+        let ended = run.train(&mut trainer, validation.as_mut(), &mut writer, &progress)?;
+        if ended == Ended::NeedsNewProcess {
+            run.save(&trainer)?;
+            progress
+                .note("the engine's budget of compilations is spent: going on in a new process")?;
+            drop(writer);
+            return restart::resume();
+        }
+        let stopped = ended == Ended::Stopped;
         let saved = run.save(&trainer)?;
         let title = format!("{}, {}", settings.model, data.description);
         let picture = run.plot(&log, &title)?;
         progress.end(&trainer, &saved, &picture, stopped)?;
         if let Some(tokenizer) = data.tokenizer.as_ref().filter(|_| !self.no_sample && !stopped) {
             let weights = model::weights(&trainer);
+            // An engine's kernels are made for whole sequences; the story is written token by token.
             let sample = model::Sample {
-                device: &*device.device,
+                device: &*device.host,
                 config: &config,
-                compute: settings.dtype.into(),
+                compute: if kind.is_engine() { DataType::Fp32 } else { settings.dtype.into() },
                 tokenizer,
                 seed: settings.seed,
             };
@@ -178,17 +191,29 @@ struct Run<'a> {
     config_json: serde_json::Value,
     settings_json: serde_json::Value,
     tokenizer_json: Option<String>,
+    engine: Option<&'a AneDevice>,
+}
+
+/// Why the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// All steps are done.
+    Done,
+    /// Ctrl-C.
+    Stopped,
+    /// The engine cannot take new parameters in this process any more.
+    NeedsNewProcess,
 }
 
 impl Run<'_> {
-    /// Steps until the last one or until Ctrl-C; tells whether it was the latter.
+    /// Steps until the last one, until Ctrl-C, or until the engine needs a new process.
     fn train(
         &self,
         trainer: &mut Trainer,
         mut validation: Option<&mut Batches>,
         writer: &mut Writer,
         progress: &Progress,
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<Ended> {
         let stop = stop_flag()?;
         let settings = self.settings;
         progress.start(trainer.steps_done(), settings.steps);
@@ -198,9 +223,19 @@ impl Run<'_> {
             let loss = trainer.validate(validation, settings.eval_batches)?;
             progress.validated(0, loss)?;
         }
+        let first = trainer.steps_done();
         while trainer.steps_done() < settings.steps {
             if stop.load(Ordering::Relaxed) {
-                return Ok(true);
+                return Ok(Ended::Stopped);
+            }
+            if self.engine.and_then(AneDevice::stagings_left) == Some(0) {
+                if trainer.steps_done() == first {
+                    bail!(
+                        "the engine's budget of compilations does not last for one step of this \
+                         model with --weights baked; --weights packed compiles once"
+                    );
+                }
+                return Ok(Ended::NeedsNewProcess);
             }
             let mut record = trainer.step()?;
             let done = record.step;
@@ -219,7 +254,7 @@ impl Run<'_> {
                 self.save(trainer)?;
             }
         }
-        Ok(false)
+        Ok(Ended::Done)
     }
 
     fn save(&self, trainer: &Trainer) -> anyhow::Result<PathBuf> {

@@ -3,6 +3,8 @@
 //! Every flag may be left out: then a resumed run has what it had, and a new one the model's
 //! default.
 
+use crate::device::Kind;
+use ane::device::WeightStrategy;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use mil::DataType;
@@ -78,10 +80,14 @@ pub struct Flags {
     /// Order of the data [default: random]
     #[arg(long, value_name = "NAME")]
     order: Option<Sequence>,
-    /// Device: cpu [default: cpu]
+    /// Device: cpu, ane (this machine's Neural Engine), or ane-emulated[:CHIP] (the engine in
+    /// software, under the rules of m1 to m5) [default: cpu]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// Element type of matrix products; parameters stay fp32 [default: fp32]
+    /// How parameters get into the engine's kernels [default: packed]
+    #[arg(long, value_name = "HOW")]
+    weights: Option<Weights>,
+    /// Element type of matrix products; parameters stay fp32 [default: fp32; fp16 on an engine]
     #[arg(long, value_name = "TYPE")]
     dtype: Option<Compute>,
     /// What is computed again in the backward pass instead of kept [default: cheap]
@@ -134,6 +140,14 @@ choices! {
 }
 
 choices! {
+    /// How parameters get into an engine's kernels.
+    Weights {
+        Packed "packed" "beside the activations: nothing is compiled again",
+        Baked "baked" "as constants: every step compiles every kernel, in a new process when the engine's budget of compilations is spent",
+    }
+}
+
+choices! {
     /// What the backward pass computes again.
     Again {
         Nothing "nothing" "keep every value that is needed",
@@ -168,6 +182,8 @@ pub struct Settings {
     pub seed: u64,
     pub order: Sequence,
     pub device: String,
+    #[serde(default = "packed")]
+    pub weights: Weights,
     pub dtype: Compute,
     pub recompute: Again,
     pub eval_every: u64,
@@ -226,7 +242,15 @@ impl Settings {
         set(&mut s.seed, f.seed);
         set(&mut s.order, f.order);
         set(&mut s.device, f.device.clone());
+        set(&mut s.weights, f.weights);
+        let kind = Kind::parse(&s.device)?;
+        if f.device.is_some() {
+            s.dtype = Compute::of(kind);
+        }
         set(&mut s.dtype, f.dtype);
+        if s.weights == Weights::Baked && !kind.is_engine() {
+            bail!("--weights baked is for an engine, not for the device {}", s.device);
+        }
         set(&mut s.recompute, f.recompute);
         set(&mut s.eval_batches, f.eval_batches.map(|v| v as usize));
         if !resumed {
@@ -266,6 +290,7 @@ impl Settings {
             seed: 42,
             order: Sequence::Random,
             device: "cpu".into(),
+            weights: Weights::Packed,
             dtype: Compute::Fp32,
             recompute: Again::Cheap,
             eval_every: 0,
@@ -314,7 +339,26 @@ impl Settings {
     }
 }
 
+impl From<Weights> for WeightStrategy {
+    fn from(weights: Weights) -> WeightStrategy {
+        match weights {
+            Weights::Packed => WeightStrategy::Packed,
+            Weights::Baked => WeightStrategy::Baked,
+        }
+    }
+}
+
+/// What runs without the setting had.
+fn packed() -> Weights {
+    Weights::Packed
+}
+
 impl Compute {
+    /// What a device computes in if nothing else is asked for.
+    fn of(kind: Kind) -> Compute {
+        if kind.is_engine() { Compute::Fp16 } else { Compute::Fp32 }
+    }
+
     /// The word on the command line.
     pub fn name(self) -> &'static str {
         DataType::from(self).name()
