@@ -356,7 +356,7 @@ fn packed() -> Weights {
 impl Compute {
     /// What a device computes in if nothing else is asked for.
     fn of(kind: Kind) -> Compute {
-        if kind.is_engine() { Compute::Fp16 } else { Compute::Fp32 }
+        if kind.compute() == DataType::Fp16 { Compute::Fp16 } else { Compute::Fp32 }
     }
 
     /// The word on the command line.
