@@ -138,6 +138,38 @@ fn a_resumed_run_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn the_loss_is_scaled_in_fp16_and_a_resumed_run_goes_on_with_that() {
+    let scales = |place: &Place| -> Vec<Value> {
+        let metrics = fs::read_to_string(place.at("out/metrics.jsonl")).unwrap();
+        let lines = metrics.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
+        lines.filter(|l| l["step"].is_number()).map(|l| l["loss_scale"].clone()).collect()
+    };
+    // 256 for each of the four layers of `tiny`.
+    let place = Place::new("scale");
+    place.good(&["--steps", "2", "--dtype", "fp16"]);
+    assert_eq!(scales(&place), [1024.0, 1024.0]);
+    let resume = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_anemone"));
+        command.args(["train", "--resume", "--threads", "1", "--out", &place.at("out")]);
+        let output = command.args(more).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    };
+    resume(&["--steps", "3", "--loss-scale", "100"]);
+    resume(&["--steps", "4"]);
+    resume(&["--steps", "5", "--loss-scale", "static"]);
+    resume(&["--steps", "6", "--loss-scale", "none"]);
+    assert_eq!(scales(&place)[2..5], [100.0, 100.0, 1024.0]);
+    assert_eq!(scales(&place)[5], Value::Null);
+
+    let place = Place::new("no_scale");
+    place.good(&["--steps", "1"]);
+    assert_eq!(scales(&place), [Value::Null]);
+    for wrong in ["0.5", "nan", "1e9", "half"] {
+        place.bad(2, &["--loss-scale", wrong], &["none, static, dynamic", "from 1 to 16777216"]);
+    }
+}
+
+#[test]
 fn a_run_is_not_written_over() {
     let place = Place::new("twice");
     place.good(&["--steps", "1"]);

@@ -21,6 +21,9 @@ pub enum Error {
     /// The checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] crate::checkpoint::Error),
+    /// The loss scale makes no sense.
+    #[error(transparent)]
+    LossScale(#[from] crate::loss_scale::OutOfBounds),
     /// A device cannot be compared.
     #[error("{0}")]
     Parity(String),

@@ -3,7 +3,7 @@
 //! Start from [`Trainer`]; [`Network`] is the model compiled for a device.
 //!
 //! Text becomes tokens ([`tokenizer`], [`stories`]), tokens become batches ([`data`]), gradients
-//! become new parameters ([`adamw`], [`schedule`]), and all of it survives a crash
+//! become new parameters ([`adamw`], [`schedule`], [`loss_scale`]), and all of it survives a crash
 //! ([`checkpoint`]) and can be looked at ([`metrics`], [`plot`]). Everything is deterministic for
 //! a seed ([`rng`]) and independent of the number of threads.
 //!
@@ -13,7 +13,9 @@
 pub mod adamw;
 pub mod checkpoint;
 pub mod data;
+pub mod loss_scale;
 pub mod metrics;
+pub mod parity;
 pub mod plot;
 pub mod rng;
 pub mod schedule;

@@ -25,6 +25,10 @@ pub struct Record {
     /// The global norm of the gradient before clipping.
     #[serde(deserialize_with = "number")]
     pub grad_norm: f64,
+    /// What the loss was multiplied by on its way back, if by anything. The loss and the norm
+    /// here are without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f64>,
     /// How long the step took, in milliseconds.
     #[serde(deserialize_with = "number")]
     pub ms: f64,
@@ -141,6 +145,7 @@ mod tests {
             loss,
             lr: 1e-3,
             grad_norm: 0.5,
+            loss_scale: None,
             ms: 12.5,
             tokens_per_s: 40_960.0,
             val_loss: step.is_multiple_of(2).then_some(loss + 0.25),

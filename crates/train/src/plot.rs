@@ -146,6 +146,7 @@ mod tests {
             loss,
             lr: 0.0,
             grad_norm: 0.0,
+            loss_scale: None,
             ms: 0.0,
             tokens_per_s: 0.0,
             val_loss: (index % 100 == 99).then_some(loss),

@@ -7,6 +7,7 @@ use crate::Error;
 use crate::adamw::{self, AdamW, Slot};
 use crate::checkpoint::{self, Checkpoint, Moment, Snapshot, Tensor, TrainState};
 use crate::data::{Batches, Position};
+use crate::loss_scale::{LossScale, Scaler};
 use crate::metrics::Record;
 use crate::network::{Batch, Network};
 use crate::rng::Rng;
@@ -25,8 +26,10 @@ pub struct TrainerOptions {
     pub optimizer: AdamW,
     /// The learning rate of every step.
     pub schedule: Schedule,
-    /// Largest global norm of the gradient; 0 for no limit.
+    /// Largest global norm of the gradient, its scale taken out; 0 for no limit.
     pub clip: f64,
+    /// What the loss is multiplied by while it is differentiated.
+    pub loss_scale: LossScale,
     /// Threads for the optimizer.
     pub threads: usize,
 }
@@ -38,6 +41,7 @@ pub struct Trainer {
     batches: Batches,
     /// First and second moment of every parameter.
     moments: Vec<(Vec<f32>, Vec<f32>)>,
+    scaler: Scaler,
     step: u64,
     updates: u64,
     skipped: u64,
@@ -57,14 +61,14 @@ impl Trainer {
     /// A run from scratch: parameters drawn from `seed`, moments zero.
     ///
     /// # Errors
-    /// If a surface or the device fails.
+    /// If a surface or the device fails, or the loss scale is out of bounds.
     pub fn new(
         network: Network,
         options: TrainerOptions,
         batches: Batches,
         seed: u64,
     ) -> Result<Trainer, Error> {
-        let mut trainer = Trainer::empty(network, options, batches);
+        let mut trainer = Trainer::empty(network, options, batches)?;
         let random = Rng::new(seed);
         for state in &trainer.network.parameters {
             let mut value = state.value.write()?;
@@ -84,14 +88,15 @@ impl Trainer {
     /// A run that begins with the parameters of a checkpoint, all else as from scratch.
     ///
     /// # Errors
-    /// If the checkpoint lacks a parameter or has it in another shape.
+    /// If the checkpoint lacks a parameter or has it in another shape, or the loss scale is out of
+    /// bounds.
     pub fn from_parameters(
         network: Network,
         options: TrainerOptions,
         batches: Batches,
         checkpoint: &mut Checkpoint,
     ) -> Result<Trainer, Error> {
-        let mut trainer = Trainer::empty(network, options, batches);
+        let mut trainer = Trainer::empty(network, options, batches)?;
         for state in &trainer.network.parameters {
             let mut value = state.value.write()?;
             let spec = &state.spec;
@@ -120,6 +125,7 @@ impl Trainer {
             checkpoint.read_moment(Moment::Second, &spec.name, &spec.dims, second)?;
         }
         let state = checkpoint.state();
+        trainer.scaler = Scaler::new(options.loss_scale, state.loss_scale)?;
         trainer.step = state.step;
         trainer.updates = state.updates;
         trainer.skipped = state.skipped;
@@ -128,7 +134,11 @@ impl Trainer {
         Ok(trainer)
     }
 
-    fn empty(network: Network, options: TrainerOptions, batches: Batches) -> Trainer {
+    fn empty(
+        network: Network,
+        options: TrainerOptions,
+        batches: Batches,
+    ) -> Result<Trainer, Error> {
         let count = network.tokens();
         let moments = network
             .parameters
@@ -140,18 +150,19 @@ impl Trainer {
             .collect();
         let buffers =
             Buffers { tokens: vec![0; count], targets: vec![0; count], weights: vec![0.0; count] };
-        Trainer {
+        Ok(Trainer {
             network,
             options,
             batches,
             moments,
+            scaler: Scaler::new(options.loss_scale, None)?,
             step: 0,
             updates: 0,
             skipped: 0,
             tokens: 0,
             best_loss: None,
             buffers,
-        }
+        })
     }
 
     /// One optimizer step.
@@ -162,8 +173,9 @@ impl Trainer {
         let start = Instant::now();
         let accumulate = self.options.accumulate.max(1);
         let count = self.buffers.tokens.len();
-        // The loss is the mean over all tokens of the step.
-        self.buffers.weights.fill(1.0 / (count * accumulate) as f32);
+        // The loss is the mean over all tokens of the step, times its scale.
+        let (scale, loss_scale) = (self.scaler.scale(), self.scaler.reported());
+        self.buffers.weights.fill(1.0 / (count * accumulate) as f32 * scale);
         let mut loss = 0.0;
         for micro in 0..accumulate {
             let mode = if micro == 0 { Accumulation::Replace } else { Accumulation::Add };
@@ -172,6 +184,7 @@ impl Trainer {
         }
         let rate = self.options.schedule.rate(self.step);
         let norm = self.update(rate)?;
+        self.scaler.after(norm.is_finite());
         self.step += 1;
         let tokens = (count * accumulate) as u64;
         self.tokens += tokens;
@@ -179,17 +192,18 @@ impl Trainer {
         Ok(Record {
             step: self.step,
             tokens: self.tokens,
-            loss,
+            loss: loss / f64::from(scale),
             lr: rate,
             grad_norm: norm,
+            loss_scale,
             ms: seconds * 1e3,
             tokens_per_s: tokens as f64 / seconds,
             val_loss: None,
         })
     }
 
-    /// Updates the parameters and gives the gradient's norm. A gradient that is not finite is
-    /// left out and counted.
+    /// Updates the parameters and gives the gradient's norm, without the loss scale. A gradient
+    /// that is not finite is left out and counted.
     fn update(&mut self, rate: f64) -> Result<f64, Error> {
         let TrainerOptions { optimizer, clip, threads, .. } = self.options;
         let mut gradients = vec![];
@@ -197,7 +211,8 @@ impl Trainer {
             gradients.push(state.gradient.read()?);
         }
         let slices: Vec<&[f32]> = gradients.iter().map(|g| g.as_slice()).collect();
-        let norm = adamw::global_norm(&slices, threads);
+        let scale = f64::from(self.scaler.scale());
+        let norm = adamw::global_norm(&slices, threads) / scale;
         if !norm.is_finite() {
             self.skipped += 1;
             return Ok(norm);
@@ -214,7 +229,7 @@ impl Trainer {
             slots.push(Slot { parameter, gradient, first, second, decay: state.spec.decay });
         }
         self.updates += 1;
-        let gradient_scale = adamw::clip_factor(norm, clip);
+        let gradient_scale = adamw::clip_factor(norm, clip) / scale;
         let step = adamw::Step { number: self.updates, rate, gradient_scale };
         optimizer.update(&mut slots, step, threads);
         drop(slots);
@@ -271,6 +286,7 @@ impl Trainer {
             tokens: self.tokens,
             data: self.position(),
             best_loss: self.best_loss,
+            loss_scale: self.scaler.state(),
             settings: about.settings.clone(),
         };
         let snapshot = Snapshot {
@@ -311,6 +327,11 @@ impl Trainer {
     /// Steps left out because the gradient was not finite.
     pub fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    /// What the loss is multiplied by now; 1 if it is not scaled.
+    pub fn loss_scale(&self) -> f32 {
+        self.scaler.scale()
     }
 
     /// The model, its parameters among it.

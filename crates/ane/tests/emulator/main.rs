@@ -4,5 +4,7 @@ mod budgets;
 mod common;
 mod programs;
 mod quirks;
+mod random;
 mod refusals;
+mod rules;
 mod surfaces;

@@ -3,6 +3,7 @@
 mod completions;
 mod generate;
 mod grad;
+mod parity;
 mod print;
 mod run;
 mod train;
@@ -17,6 +18,7 @@ pub enum Command {
     Run(run::Run),
     Print(print::Print),
     Grad(grad::Grad),
+    Parity(Box<parity::Parity>),
     Completions(completions::Completions),
 }
 
@@ -29,6 +31,7 @@ impl Command {
             Command::Run(command) => command.run(),
             Command::Print(command) => command.run(),
             Command::Grad(command) => command.run(),
+            Command::Parity(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
     }

@@ -31,8 +31,11 @@ pub(crate) use save::replace_file;
 
 use std::path::{Path, PathBuf};
 
-/// The version of the layout that is written, and the only one that is read.
-pub const VERSION: u32 = 1;
+/// The version of the layout that is written; it and all before it are read.
+///
+/// Version 2 added the state of a dynamic loss scale, without which a run does not go on as it
+/// would have.
+pub const VERSION: u32 = 2;
 
 const LATEST: &str = "latest";
 const MANIFEST: &str = "manifest.json";
@@ -112,7 +115,7 @@ pub enum Error {
         found: u32,
     },
     /// The checkpoint is of another version.
-    #[error("{}: version {found} of the layout; this program reads version {VERSION}", path.display())]
+    #[error("{}: version {found} of the layout; this program reads versions 1 to {VERSION}", path.display())]
     Version {
         /// The manifest.
         path: PathBuf,

@@ -1,6 +1,7 @@
 //! What a run knows besides its tensors.
 
 use crate::data::Position;
+use crate::loss_scale::ScaleState;
 use serde::{Deserialize, Serialize};
 
 /// Everything that a run needs to go on exactly where it stopped, apart from tensors.
@@ -18,6 +19,9 @@ pub struct TrainState {
     pub data: Position,
     /// The least validation loss so far.
     pub best_loss: Option<f32>,
+    /// Where a dynamic loss scale is; not there in version 1, and without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<ScaleState>,
     /// The settings of the run, for those who resume it: model, schedule, optimizer and so on.
     pub settings: serde_json::Value,
 }

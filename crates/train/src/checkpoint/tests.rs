@@ -1,6 +1,7 @@
 use super::save::{Output, save_through};
 use super::*;
 use crate::data::{Order, Position};
+use crate::loss_scale::ScaleState;
 use crate::rng::Rng;
 use crate::scratch::Folder;
 use serde_json::json;
@@ -31,6 +32,7 @@ impl Fixture {
             tokens: 100 * step,
             data,
             best_loss: Some(0.1 + step as f32 / 3.0),
+            loss_scale: Some(ScaleState { scale: 768.0, good_steps: step }),
             settings: json!({ "batch": 4 }),
         };
         Self { config: json!({ "hidden_size": 3 }), weights, state }
@@ -237,13 +239,34 @@ fn a_damaged_manifest_never_passes_as_another() {
         std::fs::write(&path, &whole[..length]).unwrap();
         assert!(Checkpoint::open(&folder).is_err());
     }
-    std::fs::write(&path, whole.replace("\"version\": 1", "\"version\": 9")).unwrap();
+    std::fs::write(&path, whole.replace("\"version\": 2", "\"version\": 9")).unwrap();
     let error = Checkpoint::open(&folder).unwrap_err();
     assert!(matches!(error, Error::Version { found: 9, .. }), "{error}");
-    assert!(error.to_string().ends_with("this program reads version 1"), "{error}");
+    assert!(error.to_string().ends_with("this program reads versions 1 to 2"), "{error}");
     std::fs::write(&path, whole.replace("config.json", "../escape")).unwrap();
     let error = Checkpoint::open(&folder).unwrap_err();
     assert!(error.to_string().ends_with("does not list `config.json`"), "{error}");
+}
+
+#[test]
+fn a_checkpoint_of_version_1_is_read() {
+    let run = Folder::new("version-1");
+    let mut fixture = Fixture::new(1);
+    fixture.state.loss_scale = None;
+    let folder = fixture.save(run.path());
+    // Version 1 had the same files with the same keys but for one.
+    let training = std::fs::read_to_string(folder.join("training.json")).unwrap();
+    assert!(!training.contains("loss_scale"), "{training}");
+    let path = folder.join("manifest.json");
+    let manifest = std::fs::read_to_string(&path).unwrap();
+    for (version, is_read) in [(0, false), (1, true), (2, true), (3, false)] {
+        let other = manifest.replace("\"version\": 2", &format!("\"version\": {version}"));
+        std::fs::write(&path, other).unwrap();
+        match Checkpoint::open(&folder) {
+            Ok(loaded) => assert!(is_read && loaded.state() == &fixture.state, "{version}"),
+            Err(error) => assert!(!is_read, "{version}: {error}"),
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `anemone train`.
 
 mod data;
+mod loss_scale;
 mod progress;
 mod restart;
 mod settings;
@@ -88,6 +89,7 @@ impl Train {
             optimizer: settings.optimizer(),
             schedule: settings.schedule(),
             clip: settings.clip,
+            loss_scale: settings.loss_scale.of(&config, settings.dtype),
             threads: device.threads,
         };
         let position = match &previous {

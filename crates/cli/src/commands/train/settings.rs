@@ -3,6 +3,7 @@
 //! Every flag may be left out: then a resumed run has what it had, and a new one the model's
 //! default.
 
+use super::loss_scale::Scale;
 use crate::device::Kind;
 use ane::device::WeightStrategy;
 use anyhow::{Context, bail};
@@ -90,6 +91,12 @@ pub struct Flags {
     /// Element type of matrix products; parameters stay fp32 [default: fp32; fp16 on an engine]
     #[arg(long, value_name = "TYPE")]
     dtype: Option<Compute>,
+    /// What the loss is multiplied by while it is differentiated, so that gradients do not vanish
+    /// in fp16: none, static (256 for every layer), dynamic (that at first, then halved when a
+    /// gradient overflows and doubled when long none did) or a number [default: dynamic for fp16,
+    /// otherwise none]
+    #[arg(long, value_name = "none|static|dynamic|X", value_parser = Scale::parse)]
+    loss_scale: Option<Scale>,
     /// What is computed again in the backward pass instead of kept [default: cheap]
     #[arg(long, value_name = "WHAT")]
     recompute: Option<Again>,
@@ -185,6 +192,8 @@ pub struct Settings {
     #[serde(default = "packed")]
     pub weights: Weights,
     pub dtype: Compute,
+    #[serde(default = "Scale::none")]
+    pub loss_scale: Scale,
     pub recompute: Again,
     pub eval_every: u64,
     pub eval_batches: usize,
@@ -251,6 +260,7 @@ impl Settings {
         if s.weights == Weights::Baked && !kind.is_engine() {
             bail!("--weights baked is for an engine, not for the device {}", s.device);
         }
+        set(&mut s.loss_scale, f.loss_scale);
         set(&mut s.recompute, f.recompute);
         set(&mut s.eval_batches, f.eval_batches.map(|v| v as usize));
         if !resumed {
@@ -292,6 +302,7 @@ impl Settings {
             device: "cpu".into(),
             weights: Weights::Packed,
             dtype: Compute::Fp32,
+            loss_scale: Scale::Auto,
             recompute: Again::Cheap,
             eval_every: 0,
             eval_batches: 8,
@@ -412,4 +423,30 @@ fn fraction(text: &str) -> Result<f64, String> {
 
 fn below_one(text: &str) -> Result<f64, String> {
     number(text, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    #[test]
+    fn settings_from_before_there_was_a_loss_scale_have_none() {
+        let flags = |words: &[&str]| Command::parse_from([&["train"], words].concat()).flags;
+        let new = Settings::resolve(&flags(&["--dtype", "fp16"]), None).unwrap();
+        assert_eq!(new.loss_scale, Scale::Auto);
+        let mut stored = new.to_json();
+        assert_eq!(Settings::resolve(&flags(&[]), Some(&stored)).unwrap(), new);
+        stored.as_object_mut().unwrap().remove("loss_scale").unwrap();
+        let old = Settings::resolve(&flags(&[]), Some(&stored)).unwrap();
+        assert_eq!(old, Settings { loss_scale: Scale::None, ..new });
+        let asked = Settings::resolve(&flags(&["--loss-scale", "2048"]), Some(&stored)).unwrap();
+        assert_eq!(asked.loss_scale, Scale::Fixed(2048.0));
+    }
 }
