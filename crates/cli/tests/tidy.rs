@@ -41,8 +41,9 @@ fn mil_interp_and_passes_run_anywhere() {
     }
 }
 
-/// Crates that may hold unsafe code: memory, vector instructions, and pointers from C.
-const UNSAFE: [&str; 3] = ["surface", "cpu", "capi"];
+/// Crates that may hold unsafe code: memory, vector instructions, pointers from C, Apple's
+/// interfaces, and what tests put in place of those.
+const UNSAFE: [&str; 6] = ["surface", "cpu", "capi", "apple", "standin-objc", "standin-ane"];
 
 #[test]
 fn all_unsafe_code_is_in_the_crates_that_are_listed() {
@@ -52,6 +53,19 @@ fn all_unsafe_code_is_in_the_crates_that_are_listed() {
         let entry = entry.iter().find(|path| path.exists()).expect("a crate has a root file");
         let text = fs::read_to_string(entry).expect("the file can be read");
         assert!(text.contains("#![forbid(unsafe_code)]"), "{} allows unsafe", entry.display());
+    }
+}
+
+/// The stand-in runtime is a shared library; what is shipped must not ask for it.
+#[test]
+fn stand_ins_are_for_tests_only() {
+    for name in crates().iter().filter(|name| !name.starts_with("standin-")) {
+        let manifest = root().join("crates").join(name).join("Cargo.toml");
+        let manifest = fs::read_to_string(manifest).expect("a crate has a manifest");
+        for section in manifest.split("\n[").filter(|section| section.contains("standin-")) {
+            let header = section.lines().next().expect("a section has a header");
+            assert!(header.contains("dev-dependencies"), "{name} depends on stand-ins: {header}");
+        }
     }
 }
 

@@ -75,6 +75,8 @@ pub(super) unsafe trait Kernel: Sync {
 }
 
 /// One tile: `C (+)= A panel · B panel`, in f32 with contiguous rows.
+// The AVX-512 kernel alone reads A unpacked and fetches ahead.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
 pub(super) struct Tile {
     pub depth: usize,
     pub a: *const u8,
