@@ -1,11 +1,12 @@
-//! Evaluating a function once, on the CPU device or in the interpreter.
+//! Evaluating a function once: on the CPU device, in the interpreter, or on the emulated engine.
 
 use crate::arrays::Tensors;
+use ane::{Engine, Source};
 use anyhow::{Context, bail};
 use interp::Array;
-use mil::{Function, Op, Program, Tensor, TensorType, Type, Weights};
-use runtime::{Accumulation, Bindings, CompileOptions, Device, Placement};
-use std::collections::BTreeMap;
+use mil::{Function, Literal, Op, Program, Tensor, TensorType, Type, Weights};
+use runtime::{Accumulation, Bindings, CompileOptions, Device, Placement, Port};
+use std::collections::{BTreeMap, BTreeSet};
 use surface::Surface;
 
 /// What an evaluation gives.
@@ -119,6 +120,65 @@ pub fn on_device(
         outputs.insert(port.name, tensor);
     }
     Ok(Results { outputs, states: Tensors::new(), placement })
+}
+
+/// Evaluates on an engine, which takes the text as it is: fp16 or fp32 inputs and outputs of fixed
+/// shapes, by its own rules. Inputs have their declared types.
+pub fn on_engine(
+    engine: &dyn Engine,
+    program: &Program,
+    function: &Function,
+    inputs: &Tensors,
+    weights: &Weights,
+) -> anyhow::Result<Results> {
+    let mut main = function.clone();
+    main.name = "main".to_owned();
+    let program = Program { functions: vec![main], ..program.clone() };
+    let mut source = Source { name: function.name.clone(), ..Source::default() };
+    for path in weight_files(function) {
+        source.weights.insert(path.clone(), weights.file(&path)?);
+    }
+    source.text = mil::print(&program);
+    let model = engine.compile(&source)?;
+    let least = engine.target().limits().min_surface_bytes;
+    let surfaces = |ports: &[Port]| -> anyhow::Result<Vec<Surface>> {
+        // All of a side have one size, as the engine wants it.
+        let bytes = ports.iter().map(|p| p.bytes).max().unwrap_or(0).max(least);
+        ports.iter().map(|_| Ok(engine.surface(bytes)?)).collect()
+    };
+    let (ins, outs) = (surfaces(model.inputs())?, surfaces(model.outputs())?);
+    for (port, surface) in model.inputs().iter().zip(&ins) {
+        let tensor = inputs.get(&port.name);
+        let tensor = tensor.with_context(|| format!("input `{}`: no value", port.name))?;
+        surface.write()?[..port.bytes].copy_from_slice(tensor.bytes());
+    }
+    let ports = model.outputs().to_vec();
+    model.bind(&ins, &outs)?.evaluate()?;
+    let mut outputs = Tensors::new();
+    for (port, surface) in ports.into_iter().zip(outs) {
+        let bytes = surface.read()?[..port.bytes].to_vec();
+        outputs.insert(port.name, Tensor::from_bytes(port.ty.dtype, &port.dims, bytes)?);
+    }
+    let placed = |operation: &mil::Operation| Placement {
+        value: operation.outputs.first().map_or("", |&id| &function.value(id).name).to_owned(),
+        op: operation.op.name(),
+        place: "ane".to_owned(),
+    };
+    let operations = function.body.operations.iter().filter(|o| o.op != Op::Const);
+    Ok(Results { outputs, states: Tensors::new(), placement: operations.map(placed).collect() })
+}
+
+/// The paths of the weight files that a function reads.
+fn weight_files(function: &Function) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    function.body.visit(&mut |operation| {
+        for literal in operation.attributes.values() {
+            if let Literal::Blob(blob) = literal {
+                paths.insert(blob.path.clone());
+            }
+        }
+    });
+    paths
 }
 
 /// Whether a shape is known only when the function runs.

@@ -97,3 +97,39 @@ fn what_an_engine_cannot_do_is_an_error_that_says_so() {
         assert!(message.contains(words), "{flags:?}: {message}");
     }
 }
+
+#[test]
+fn a_parity_report_names_every_gradient_and_op_and_a_limit_makes_it_fail() {
+    let place = place("parity");
+    let model = model(&place, 2);
+    let parity = |more: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_anemone"))
+            .args(["parity", "--model", &model, "--steps", "2", "--batch", "2", "--seq", "16"])
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    let output = parity(&["--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let all = |key: &str| report[key].as_array().unwrap().clone();
+    let worst = |key: &str| {
+        all(key).iter().map(|e| e["relative_error"].as_f64().unwrap()).fold(0.0, f64::max)
+    };
+    // Two layers of nine, the embedding, the last norm.
+    assert_eq!(all("gradients").len(), 2 * 9 + 2);
+    // Fp16 rounds by 2⁻¹² and the cotangents pass some forty roundings on their way down; a
+    // gradient that were wrong would be off by as much as it is.
+    assert!((1e-6..2e-2).contains(&worst("gradients")), "{}", worst("gradients"));
+    // Each operation alone rounds once more than its definition at most.
+    assert!(worst("operations") < 1e-3, "{}", worst("operations"));
+    let ops: Vec<String> = all("operations").iter().map(|o| o["op"].to_string()).collect();
+    for op in ["matmul", "softmax", "sigmoid", "rsqrt"] {
+        assert!(ops.contains(&format!("\"{op}\"")), "{op} is not in {ops:?}");
+    }
+    let strict = parity(&["--no-operations", "--limit", "1e-7"]);
+    assert_eq!(strict.status.code(), Some(1));
+    assert!(text(&strict.stderr).contains("the worst gradient is off by"));
+    let wrong = parity(&["--devices", "cpu"]);
+    assert!(text(&wrong.stderr).contains("--devices takes two"), "{}", text(&wrong.stderr));
+}

@@ -299,3 +299,43 @@ fn wrong_arguments_are_named() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("cannot write") && message.contains("no/out.npz"), "{message}");
 }
+
+#[test]
+fn the_emulated_engine_runs_what_it_would_and_refuses_the_rest() {
+    let place = Place::new("engine");
+    let main = |width: usize, body: &str| {
+        let text = format!(
+            "program(1.3)\n[buildInfo = dict<string, string>({{{{\"coremlc-version\", \
+             \"3505.4.1\"}}}})]\n{{\n    func main<ios18>(tensor<fp16, [1, 8, 1, {width}]> x) {{\n\
+             {body}\n    }} -> (y);\n}}\n"
+        );
+        fs::write(place.at("model.mil"), text).unwrap();
+        let values: Vec<f32> = (0..8 * width).map(|i| i as f32 / 16.0).collect();
+        place.inputs("x.safetensors", &[("x", &[1, 8, 1, width], &values)]);
+        values
+    };
+    let double = |width: usize| format!("tensor<fp16, [1, 8, 1, {width}]> y = add(x = x, y = x);");
+    let values = main(64, &double(64));
+    for more in
+        [&["--device", "ane-emulated"][..], &["--device", "ane-emulated:m1", "--numerics", "ane"]]
+    {
+        let text = place.works("x.safetensors", "y.safetensors", more);
+        assert!(text.contains("y: tensor<fp16, [1, 8, 1, 64]>"), "{text}");
+        let (_, _, bytes) = &place.tensors("y.safetensors")["y"];
+        let doubled: Vec<u8> =
+            values.iter().flat_map(|v| half::f16::from_f32(2.0 * v).to_le_bytes()).collect();
+        assert!(*bytes == doubled);
+    }
+    // Too narrow fails as the hardware does, when it is evaluated; `tile` poisons the process.
+    main(8, &double(8));
+    place.fails("x.safetensors", &["--device", "ane-emulated"], 1, &["0x1d"]);
+    main(64, "tensor<fp16, [1, 8, 1, 64]> y = sin(x = x);");
+    place.fails(
+        "x.safetensors",
+        &["--device", "ane-emulated:m1"],
+        1,
+        &["InvalidMILProgram", "sin"],
+    );
+    place.fails("x.safetensors", &["--numerics", "ane"], 1, &["--device ane-emulated"]);
+    place.fails("x.safetensors", &["--device", "ane-emulated:m77"], 2, &["m1 to :m5"]);
+}

@@ -4,6 +4,8 @@ use crate::arrays::{self, Format, Tensors};
 use crate::device;
 use crate::engine::{self, Results};
 use crate::program::{self, ProgramArg};
+use ane::target::Target;
+use ane::{Emulator, EmulatorOptions};
 use anyhow::{Context, bail};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -42,8 +44,10 @@ pub struct Run {
     /// A file of this name is replaced if the evaluation succeeds, and untouched otherwise.
     #[arg(long, value_name = "OUT", value_parser = array_file())]
     outputs: PathBuf,
-    /// What evaluates
-    #[arg(long, value_enum, default_value_t = On::Cpu)]
+    /// What evaluates: cpu, with fused and vectorised kernels; interp, slow and plain, which
+    /// defines what each op means; ane-emulated[:CHIP], the Neural Engine in software, which
+    /// refuses what the engine of m1 to m5 refuses
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = On::parse)]
     device: On,
     /// How to compute
     #[arg(long, value_enum, default_value_t = Numerics::Native)]
@@ -57,12 +61,28 @@ pub struct Run {
 }
 
 /// What evaluates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum On {
-    /// The CPU, with fused and vectorised kernels
+    /// The CPU device.
     Cpu,
-    /// The interpreter: slow and plain, it defines what each op means
+    /// The interpreter.
     Interp,
+    /// The emulated engine.
+    Emulated(Target),
+}
+
+impl On {
+    fn parse(name: &str) -> Result<On, String> {
+        if name == "interp" {
+            return Ok(On::Interp);
+        }
+        match device::Kind::parse(name) {
+            Ok(device::Kind::Cpu) => Ok(On::Cpu),
+            Ok(device::Kind::Emulated(target)) => Ok(On::Emulated(target)),
+            Ok(device::Kind::Engine) => Err("programs are not run on the engine itself yet".into()),
+            Err(_) => Err("it must be cpu, interp or ane-emulated[:m1 to :m5]".into()),
+        }
+    }
 }
 
 /// How to compute.
@@ -72,6 +92,8 @@ enum Numerics {
     Native,
     /// Each op in 64 bits and rounded once, which only the interpreter does, whatever the device
     Exact,
+    /// Op by op with the engine's documented quirks, which only ane-emulated does
+    Ane,
 }
 
 /// Accepts the names of files of a format that can be read and written.
@@ -94,18 +116,34 @@ impl Run {
         let given = arrays::read(&self.inputs)?;
         let (inputs, states) =
             sort(function, given).with_context(|| format!("`{}`", self.inputs.display()))?;
+        if self.numerics == Numerics::Ane && !matches!(self.device, On::Emulated(_)) {
+            bail!("--numerics ane goes with --device ane-emulated");
+        }
         let results = if self.device == On::Interp || self.numerics == Numerics::Exact {
             engine::interpret(&source.program, function, &inputs, &states, weights)?
         } else {
             if let Some(name) = self::states(function).next() {
                 bail!(
-                    "function `{}` has the state `{name}`, and the cpu device does not support \
+                    "function `{}` has the state `{name}`, and this device does not support \
                      states yet; use --device interp",
                     function.name
                 );
             }
-            let device = device::open("cpu", None, Default::default())?.device;
-            engine::on_device(&*device, &source.program, function, &inputs, weights)?
+            match self.device {
+                On::Emulated(target) => {
+                    let numerics = match self.numerics {
+                        Numerics::Ane => ane::Numerics::Modelled,
+                        _ => ane::Numerics::Fast,
+                    };
+                    let options = EmulatorOptions { numerics, ..EmulatorOptions::new(target) };
+                    let engine = Emulator::new(options)?;
+                    engine::on_engine(&engine, &source.program, function, &inputs, &weights)?
+                }
+                _ => {
+                    let device = device::open("cpu", None, Default::default())?.device;
+                    engine::on_device(&*device, &source.program, function, &inputs, weights)?
+                }
+            }
         };
         let mut written = results.outputs.clone();
         for (name, state) in &results.states {
