@@ -21,6 +21,10 @@ pub struct Source {
     pub program: Program,
     /// The folder that it is in: what `@model_path` stands for unless the user says otherwise.
     pub folder: PathBuf,
+    /// The file that it was read from, for messages.
+    pub name: String,
+    /// The file's text, for messages that show it.
+    pub text: String,
 }
 
 impl Source {
@@ -74,7 +78,7 @@ pub fn read(path: &Path) -> anyhow::Result<Source> {
     })?;
     let folder = file.parent().map(Path::to_owned).unwrap_or_default();
     let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
-    Ok(Source { program, folder })
+    Ok(Source { program, folder, name, text })
 }
 
 /// Writes a program as text, to a file or to the terminal.

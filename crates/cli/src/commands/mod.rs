@@ -1,5 +1,6 @@
 //! The commands, one file each: the arguments with their help, and `run`.
 
+mod check;
 mod completions;
 mod generate;
 mod grad;
@@ -19,6 +20,7 @@ pub enum Command {
     Print(print::Print),
     Grad(grad::Grad),
     Parity(Box<parity::Parity>),
+    Check(check::Check),
     Completions(completions::Completions),
 }
 
@@ -32,6 +34,7 @@ impl Command {
             Command::Print(command) => command.run(),
             Command::Grad(command) => command.run(),
             Command::Parity(command) => command.run(),
+            Command::Check(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
     }
