@@ -9,3 +9,4 @@ mod common;
 mod faults;
 mod finding;
 mod running;
+mod training;
