@@ -15,6 +15,7 @@ pub mod cost;
 pub mod device;
 pub mod emulator;
 mod engine;
+pub mod ports;
 pub mod target;
 
 pub use emulator::{Emulator, EmulatorOptions, Numerics, Quirk};

@@ -7,7 +7,7 @@ use runtime::Port;
 ///
 /// # Errors
 /// If the text is not a program, has no `main`, or has a port that is no tensor of known shape.
-pub(crate) fn of(text: &str) -> Result<(Vec<Port>, Vec<Port>), String> {
+pub fn of_text(text: &str) -> Result<(Vec<Port>, Vec<Port>), String> {
     let program = mil::parse(text).map_err(|diagnostics| {
         format!("the text is not a program: {}", diagnostics.render(text))
     })?;

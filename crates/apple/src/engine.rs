@@ -187,7 +187,7 @@ impl Engine for AppleEngine {
         for path in source.weights.keys() {
             relative(path).map_err(refuse)?;
         }
-        let (inputs, outputs) = crate::ports::of(&source.text).map_err(refuse)?;
+        let (inputs, outputs) = ane::ports::of_text(&source.text).map_err(refuse)?;
         let compiles = shared.compiles.fetch_add(1, Ordering::Relaxed);
         if shared.compile_limit().is_some_and(|limit| compiles >= limit) {
             shared.compiles.fetch_sub(1, Ordering::Relaxed);

@@ -40,7 +40,6 @@ mod library;
 #[allow(unsafe_code)] // Messages to Foundation.
 mod objc;
 mod open;
-mod ports;
 #[allow(unsafe_code)] // Messages to the private classes.
 mod private;
 mod report;
