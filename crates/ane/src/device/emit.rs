@@ -1,10 +1,8 @@
 //! What the engine's compiler reads: MIL text, and weight files for all but small constants.
 
 use crate::Source;
-use mil::{
-    BlobRef, BlobWriter, DataType, Function, Literal, Op, Program, Tensor, TensorType, Type,
-    Weights,
-};
+use crate::target::with_head;
+use mil::{BlobRef, BlobWriter, Function, Literal, Op, Program, Tensor, Weights};
 use runtime::Error;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,8 +60,7 @@ pub fn emit(
             offset: RECORD,
         });
     }
-    let mut program = Program::new(vec![function]);
-    program.attributes.insert("buildInfo".into(), build_info());
+    let program = with_head(Program::new(vec![function]));
     Ok(Emitted { text: mil::print(&program), weights })
 }
 
@@ -73,26 +70,6 @@ pub(super) fn file(tensor: &Tensor) -> Result<Arc<[u8]>, Error> {
     let offset = writer.push(tensor)?;
     debug_assert_eq!(offset, RECORD, "the first record follows the header");
     Ok(writer.into_bytes()?.into())
-}
-
-/// The dictionary without which the engine's compiler refuses a program
-/// (`ane-constraints.md`, rule 58). The versions are those that the reference names.
-fn build_info() -> Literal {
-    let entry = |key: &str, value: &str| {
-        (Literal::from(Tensor::string(key)), Literal::from(Tensor::string(value)))
-    };
-    let entries = vec![
-        entry("coremlc-component-MIL", "3510.2.1"),
-        entry("coremlc-version", "3505.4.1"),
-        entry("coremltools-component-milinternal", ""),
-        entry("coremltools-version", "9.0"),
-    ];
-    Literal::Dict { ty: dictionary_of_strings(), entries }
-}
-
-fn dictionary_of_strings() -> Type {
-    let string = || Box::new(Type::Tensor(TensorType::scalar(DataType::String)));
-    Type::Dict(string(), string())
 }
 
 impl Emitted {
