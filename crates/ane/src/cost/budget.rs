@@ -42,7 +42,8 @@ impl Budget {
         requests: usize,
         compiles_per_update: usize,
     ) -> Budget {
-        let programs = plan.kernels.len();
+        // Baked weights need a program for every request.
+        let programs = plan.kernels.len().max(compiles_per_update);
         let costs = || plan.kernels.iter().map(|k| &k.cost);
         let ports = || costs().flat_map(|c| [c.input_bytes, c.output_bytes]);
         // Smaller ports are given larger surfaces.

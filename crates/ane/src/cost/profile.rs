@@ -65,6 +65,8 @@ pub struct Engine {
     pub reorder_gbs: Number,
     /// Reading and writing by element-wise operations and reductions.
     pub map_gbs: Number,
+    /// Compiling and loading a kernel with constant weights.
+    pub compile_ms: Number,
 }
 
 /// The costs of the host.
@@ -94,7 +96,7 @@ impl Profile {
     }
 
     /// Every number with its name.
-    pub fn numbers(&self) -> [(&'static str, &Number); 11] {
+    pub fn numbers(&self) -> [(&'static str, &Number); 12] {
         let (e, h) = (&self.engine, &self.host);
         [
             ("engine dispatch, us", &e.dispatch_us),
@@ -104,6 +106,7 @@ impl Profile {
             ("engine streaming, GB/s", &e.stream_gbs),
             ("engine reordering, GB/s", &e.reorder_gbs),
             ("engine maps, GB/s", &e.map_gbs),
+            ("engine compilation, ms", &e.compile_ms),
             ("host products, GFLOP/s", &h.product_gflops),
             ("host memory, GB/s", &h.memory_gbs),
             ("host conversion, GB/s", &h.convert_gbs),

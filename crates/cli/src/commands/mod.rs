@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod estimate;
 mod generate;
 mod grad;
 mod parity;
@@ -21,6 +22,7 @@ pub enum Command {
     Grad(grad::Grad),
     Parity(Box<parity::Parity>),
     Check(check::Check),
+    Estimate(estimate::Estimate),
     Completions(completions::Completions),
 }
 
@@ -35,6 +37,7 @@ impl Command {
             Command::Grad(command) => command.run(),
             Command::Parity(command) => command.run(),
             Command::Check(command) => command.run(),
+            Command::Estimate(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
     }

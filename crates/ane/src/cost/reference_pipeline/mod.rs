@@ -182,7 +182,7 @@ pub fn host_work(s: &Sizes) -> Vec<(HostWork, bool)> {
                 bytes: LOSS_PASSES * 4.0 * logits,
                 ..named("classifier and loss")
             },
-            true,
+            false,
         ),
         (
             HostWork {
