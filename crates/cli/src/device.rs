@@ -117,5 +117,6 @@ pub fn open(name: &str, threads: Option<usize>, weights: WeightStrategy) -> anyh
         }
     };
     let engine = Arc::new(AneDevice::new(engine, host.clone(), weights));
+    engine.self_test().context("the engine failed its self-test")?;
     Ok(Opened { device: engine.clone(), engine: Some(engine), host, threads })
 }

@@ -10,6 +10,7 @@ mod compiled;
 mod copy;
 mod emit;
 mod request;
+mod self_test;
 mod worker;
 
 use crate::Engine;

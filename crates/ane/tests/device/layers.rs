@@ -1,10 +1,13 @@
 //! Gradients of layers on the emulated engine against the same layers in fp32 on the CPU.
 
 use super::common::*;
-use anemone_ane::device::WeightStrategy;
+use anemone_ane::device::{AneDevice, WeightStrategy};
+use anemone_ane::{Engine, EngineError, Evaluation, Model, Source, Usage};
 use mil::DataType;
 use models::{Config, RopeStyle, Shape};
 use runtime::Accumulation;
+use std::sync::Arc;
+use surface::Surface;
 
 /// In the Euclidean norm. An fp16 number is off by 2⁻¹² at most and 2⁻¹³ on average, errors of a
 /// product's operands average out, and about twenty roundings lie between a layer's ends: 2·10⁻³
@@ -124,4 +127,76 @@ fn a_spent_compile_budget_asks_for_a_new_process() {
     layer.forward.stage().unwrap();
     let error = layer.backward.stage().unwrap_err();
     assert!(matches!(error, runtime::Error::NewProcess { .. }), "{error}");
+}
+
+/// An engine that goes on computing with the weights that it saw first.
+struct Stale(Arc<dyn Engine>);
+
+struct StaleModel(Arc<dyn Model>);
+
+struct StaleEvaluation {
+    surfaces: [Surface; 2],
+    first: Option<Vec<u8>>,
+    evaluation: Box<dyn Evaluation>,
+}
+
+impl Engine for Stale {
+    fn target(&self) -> &anemone_ane::target::Target {
+        self.0.target()
+    }
+
+    fn describe(&self) -> String {
+        "stale".into()
+    }
+
+    fn surface(&self, bytes: usize) -> Result<Surface, EngineError> {
+        self.0.surface(bytes)
+    }
+
+    fn compile(&self, source: &Source) -> Result<Arc<dyn Model>, EngineError> {
+        Ok(Arc::new(StaleModel(self.0.compile(source)?)))
+    }
+
+    fn usage(&self) -> Usage {
+        self.0.usage()
+    }
+}
+
+impl Model for StaleModel {
+    fn inputs(&self) -> &[runtime::Port] {
+        self.0.inputs()
+    }
+
+    fn outputs(&self) -> &[runtime::Port] {
+        self.0.outputs()
+    }
+
+    fn bind(
+        self: Arc<Self>,
+        inputs: &[Surface],
+        outputs: &[Surface],
+    ) -> Result<Box<dyn Evaluation>, EngineError> {
+        let evaluation = self.0.clone().bind(inputs, outputs)?;
+        let surfaces = [inputs[0].clone(), outputs[0].clone()];
+        Ok(Box::new(StaleEvaluation { surfaces, first: None, evaluation }))
+    }
+}
+
+impl Evaluation for StaleEvaluation {
+    fn evaluate(&mut self) -> Result<(), EngineError> {
+        let now = self.surfaces[0].read().unwrap().to_vec();
+        let first = self.first.get_or_insert_with(|| now.clone());
+        self.surfaces[0].write().unwrap().copy_from_slice(first);
+        self.evaluation.evaluate()
+    }
+}
+
+#[test]
+fn an_engine_that_does_not_see_new_weights_fails_its_self_test() {
+    for strategy in [WeightStrategy::Packed, WeightStrategy::Baked] {
+        device(strategy).self_test().unwrap();
+    }
+    let stale = Arc::new(Stale(emulator()));
+    let error = AneDevice::new(stale, host(), WeightStrategy::Packed).self_test().unwrap_err();
+    assert!(error.to_string().contains("new weights do not reach its kernels"), "{error}");
 }
