@@ -7,7 +7,7 @@
 
 use super::AneDevice;
 use mil::{DataType, FunctionBuilder, OpError, Opset, Program, Type};
-use runtime::{Accumulation, Bindings, CompileOptions, Device, Error, Request};
+use runtime::{Accumulation, Bindings, CompileOptions, Device, Error};
 use surface::Surface;
 
 /// Channels and columns: the smallest that every rule about widths allows.

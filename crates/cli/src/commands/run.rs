@@ -45,7 +45,7 @@ pub struct Run {
     #[arg(long, value_name = "OUT", value_parser = array_file())]
     outputs: PathBuf,
     /// What evaluates: cpu, with fused and vectorised kernels; interp, slow and plain, which
-    /// defines what each op means; ane-emulated[:CHIP], the Neural Engine in software, which
+    /// defines what each op means; ane-emulated:CHIP, the Neural Engine in software, which
     /// refuses what the engine of m1 to m5 refuses
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = On::parse)]
     device: On,

@@ -81,7 +81,7 @@ pub struct Flags {
     /// Order of the data [default: random]
     #[arg(long, value_name = "NAME")]
     order: Option<Sequence>,
-    /// Device: cpu, ane (this machine's Neural Engine), or ane-emulated[:CHIP] (the engine in
+    /// Device: cpu, ane (this machine's Neural Engine), or ane-emulated:CHIP (the engine in
     /// software, under the rules of m1 to m5) [default: cpu]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
