@@ -37,7 +37,7 @@ pub struct Work {
     pub functions: f64,
     /// Bytes of operands that are no constants, and of results.
     pub bytes: f64,
-    /// Bytes read and written by moves of whole rows, in pieces of at least [`PIECE`].
+    /// Bytes read and written by moves of whole rows, in pieces of at least `PIECE`.
     pub copied: f64,
     /// Bytes that leave their rows: of a transpose its result, of a product the operands that it
     /// takes transposed.
