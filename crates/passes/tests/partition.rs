@@ -196,7 +196,13 @@ fn parts_of_random_functions_compute_what_the_whole_does() {
             .map(|&id| function.value(id).name.clone())
             .filter(|_| n.below(3) == 0)
             .collect();
-        for (fits, limited) in [(&any as &partition::Fits<'_>, false), (&small, true)] {
+        let no_products = |f: &Function, _: &[String]| {
+            let has = f.body.operations.iter().any(|o| o.op == Op::Matmul);
+            if has { Err("a product".to_owned()) } else { Ok(()) }
+        };
+        for (fits, limited) in
+            [(&any as &partition::Fits<'_>, false), (&small, true), (&no_products, true)]
+        {
             let options = options(&parameters, &late, fits);
             let parts = partition(&function, &options).unwrap();
             kernels += parts.parts.iter().filter(|p| p.place == Place::Kernel).count();
@@ -272,11 +278,17 @@ fn what_only_accumulators_need_is_late() {
 }
 
 #[test]
-fn an_operation_that_fits_nowhere_is_an_error_that_names_it() {
-    let f = parse(&format!("{COLUMN} t"), &format!("{COLUMN} y = relu(x = t);"), "y");
-    let never = |_: &Function, _: &[String]| Err("too wide".to_owned());
-    let error = partition(&f, &options(&[], &[], &never)).unwrap_err();
-    assert_eq!(error.to_string(), "`f`: `y` does not fit into a kernel of its own: too wide");
+fn an_operation_that_fits_nowhere_is_the_hosts_and_is_named() {
+    let body = format!("{COLUMN} a = sigmoid(x = t); {COLUMN} y = relu(x = a);");
+    let f = parse(&format!("{COLUMN} t"), &body, "y");
+    let no_relu = |kernel: &Function, _: &[String]| {
+        let has = kernel.body.operations.iter().any(|o| o.op == Op::Relu);
+        if has { Err("too wide".to_owned()) } else { Ok(()) }
+    };
+    let parts = partition(&f, &options(&[], &[], &no_relu)).unwrap();
+    let places: Vec<Place> = parts.parts.iter().map(|p| p.place).collect();
+    assert_eq!(places, [Place::Kernel, Place::Host]);
+    assert_eq!(parts.too_large, BTreeMap::from([("y".to_owned(), "too wide".to_owned())]));
 }
 
 #[test]

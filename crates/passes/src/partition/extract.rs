@@ -40,10 +40,9 @@ impl<'a> Extract<'a> {
         ids.iter().map(|&id| self.whole.value(id).name.clone()).collect()
     }
 
-    /// The names of the function and of an operation's first result.
-    pub fn first_result(&self, operation: usize) -> (String, String) {
-        let id = self.whole.body.operations[operation].output();
-        (self.whole.name.clone(), self.whole.value(id).name.clone())
+    /// The name of an operation's first result.
+    pub fn first_result(&self, operation: usize) -> String {
+        self.whole.value(self.whole.body.operations[operation].output()).name.clone()
     }
 
     /// What a set of operations reads and gives.

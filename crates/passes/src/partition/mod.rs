@@ -53,6 +53,9 @@ pub struct Partition {
     pub parts: Vec<Part>,
     /// Why the kernels are not one.
     pub cuts: Vec<Cut>,
+    /// Operations that the accelerator accepts and that no kernel can hold, by value, with what
+    /// does not fit. The host runs them.
+    pub too_large: BTreeMap<String, String>,
 }
 
 /// A part of a function.
@@ -103,16 +106,6 @@ pub struct Cut {
 /// Why a function cannot be cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A single operation does not fit, although the accelerator accepts it.
-    #[error("`{function}`: `{value}` does not fit into a kernel of its own: {reason}")]
-    TooLarge {
-        /// The function.
-        function: String,
-        /// The operation's first result.
-        value: String,
-        /// What does not fit.
-        reason: String,
-    },
     /// An output that no operation computes.
     #[error("`{function}`: output `{value}` is an input or a constant")]
     Untouched {
@@ -126,7 +119,7 @@ pub enum Error {
 /// Cuts a function. The function is valid, and its shapes are fixed.
 ///
 /// # Errors
-/// If an operation does not fit into a kernel of its own, or an output is no result.
+/// If an output is no result.
 pub fn partition(function: &Function, options: &Options<'_>) -> Result<Partition, Error> {
     for &id in &function.body.outputs {
         let defined = function.body.operations.iter();
@@ -137,6 +130,41 @@ pub fn partition(function: &Function, options: &Options<'_>) -> Result<Partition
     }
     let was_valid = edit::is_valid(function);
     let function = &views::split(function);
+    // Whatever turns out to fit into no kernel goes to the host, and all is cut anew.
+    let mut too_large = BTreeMap::new();
+    let mut partition = loop {
+        match attempt(function, options, &too_large) {
+            Ok(partition) => break partition,
+            Err(TooLarge { value, reason }) => too_large.insert(value, reason),
+        };
+    };
+    for part in &mut partition.parts {
+        simplify::run(&mut part.function);
+        edit::assert_still_valid(was_valid, "partition", &part.function);
+    }
+    Ok(Partition { too_large, ..partition })
+}
+
+/// An operation that no kernel can hold.
+struct TooLarge {
+    value: String,
+    reason: String,
+}
+
+/// Cuts a function, with the operations that are known to be too large on the host.
+fn attempt(
+    function: &Function,
+    options: &Options<'_>,
+    too_large: &BTreeMap<String, String>,
+) -> Result<Partition, TooLarge> {
+    let accepts = |f: &Function, operation: &Operation| {
+        let name = operation.outputs.first().map(|&id| &f.value(id).name);
+        match name.and_then(|name| too_large.get(name)) {
+            Some(reason) => Err(reason.clone()),
+            None => (options.accepts)(f, operation),
+        }
+    };
+    let options = &Options { accepts: &accepts, ..*options };
     let levels = Levels::of(function, options);
     let extract = Extract::new(function, &levels.derived);
     let mut parts = vec![];
@@ -186,11 +214,7 @@ pub fn partition(function: &Function, options: &Options<'_>) -> Result<Partition
         let weights = vec![];
         parts.insert(0, Part { place: Place::Host, when: When::Staging, function, weights });
     }
-    for part in &mut parts {
-        simplify::run(&mut part.function);
-        edit::assert_still_valid(was_valid, "partition", &part.function);
-    }
-    Ok(Partition { parts, cuts })
+    Ok(Partition { parts, cuts, too_large: BTreeMap::new() })
 }
 
 /// Operations of one kernel, or of several where one does not fit, with the reasons for the cuts.
@@ -198,7 +222,7 @@ fn pieces(
     extract: &Extract<'_>,
     members: Vec<usize>,
     options: &Options<'_>,
-) -> Result<(Vec<Vec<usize>>, Vec<String>), Error> {
+) -> Result<(Vec<Vec<usize>>, Vec<String>), TooLarge> {
     let fits = |piece: &[usize]| {
         let weights = extract.names(&extract.ports(piece).weights);
         (options.fits)(&extract.function("kernel", piece, Place::Kernel), &weights)
@@ -213,9 +237,8 @@ fn pieces(
         piece.push(member);
         let Err(reason) = fits(&piece) else { continue };
         piece.pop();
-        if piece.is_empty() || fits(&[member]).is_err() {
-            let (function, value) = extract.first_result(member);
-            return Err(Error::TooLarge { function, value, reason });
+        if let Err(reason) = fits(&[member]) {
+            return Err(TooLarge { value: extract.first_result(member), reason });
         }
         done.push(std::mem::replace(&mut piece, vec![member]));
         reasons.push(reason);
