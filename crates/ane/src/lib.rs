@@ -5,7 +5,9 @@
 //! - [`Engine`]: what every route to the engine offers, real or emulated;
 //! - [`emulator`]: the engine in software, under the same rules;
 //! - [`cost`]: what programs are predicted to cost, compared with what was published;
-//! - [`device::AneDevice`]: a device for training, made of an engine and a host.
+//! - [`device::AneDevice`]: a device for training, made of an engine and a host;
+//! - [`recording`]: what was done with an engine, written down and replayed;
+//! - [`selftest`]: small programs whose results are compared with the emulator's.
 //!
 //! The routes through Apple's private frameworks are in the crate `apple`, which implements
 //! [`Engine`] too. This crate knows nothing of training.
@@ -16,6 +18,8 @@ pub mod device;
 pub mod emulator;
 mod engine;
 pub mod ports;
+pub mod recording;
+pub mod selftest;
 pub mod target;
 
 pub use emulator::{Emulator, EmulatorOptions, Numerics, Quirk};
