@@ -29,7 +29,7 @@ stub() {
     {
         printf -- '--- !tapi-tbd\ntbd-version: 4\ntargets: [ arm64-macos ]\n'
         printf "install-name: '%s'\nexports:\n  - targets: [ arm64-macos ]\n    symbols: [ " "$2"
-        grep -v '^#' "$3" | paste -sd, | sed 's/,/, /g'
+        sed '/^#/d' "$3" | paste -sd, | sed 's/,/, /g'
         printf '    ]\n...\n'
     } >"$sdk/$1"
 }
@@ -62,7 +62,7 @@ expect 'cmd LC_BUILD_VERSION' 'does not say what it is built for'
 expect '^ *platform macos' 'is not for macOS'
 expect '^ *minos 14\.0' 'does not say that it runs on macOS 14.0'
 expect 'cmd LC_CODE_SIGNATURE' 'has no signature'
-libraries=$(sed -n '/cmd LC_LOAD/,/name/s/^ *name \(.*\) (offset.*/\1/p' <<<"$headers")
+libraries=$(sed -nE '/cmd LC_(LOAD|LOAD_WEAK|REEXPORT|LAZY_LOAD)_DYLIB/,/name/s/^ *name (.*) \(offset.*/\1/p' <<<"$headers")
 [ -n "$libraries" ] || fail "$binary: loads no library at all"
 while read -r library; do
     case $library in

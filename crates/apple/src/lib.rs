@@ -45,5 +45,5 @@ mod private;
 mod report;
 
 pub use ane::target::Route;
-pub use open::{Options, Paths, Trace, open, open_with};
+pub use open::{Options, Paths, Trace, open, open_any, open_with};
 pub use report::{Capabilities, Found, Item, capabilities};

@@ -120,6 +120,19 @@ pub fn open(paths: &Paths, route: Route) -> Result<Arc<dyn Engine>, EngineError>
     open_with(paths, route, &Options::default())
 }
 
+/// Opens the first route that can be opened: `_ANEClient`, or else `_ANEInMemoryModel`.
+///
+/// # Errors
+/// If neither can be; the message gives both reasons.
+pub fn open_any(paths: &Paths, options: &Options) -> Result<Arc<dyn Engine>, EngineError> {
+    open_with(paths, Route::Client, options).or_else(|first| {
+        open_with(paths, Route::InMemory, options).map_err(|second| {
+            let message = format!("{}; {second}", first.message);
+            EngineError { message, ..first }
+        })
+    })
+}
+
 /// Opens a route: finds libraries, checks every class and method that it needs, and makes a
 /// temporary directory, after removing those of processes that are gone.
 ///

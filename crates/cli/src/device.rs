@@ -109,14 +109,24 @@ pub fn open(name: &str, threads: Option<usize>, weights: WeightStrategy) -> anyh
                 EmulatorOptions { threads: Some(threads), ..EmulatorOptions::new(target) };
             Arc::new(Emulator::new(options)?)
         }
-        Kind::Engine => {
-            bail!(
-                "this system has no Neural Engine that can be used; ane-emulated runs the same \
-                 programs under its rules"
-            )
-        }
+        Kind::Engine => neural_engine()?,
     };
     let engine = Arc::new(AneDevice::new(engine, host.clone(), weights));
     engine.self_test().context("the engine failed its self-test")?;
     Ok(Opened { device: engine.clone(), engine: Some(engine), host, threads })
+}
+
+/// This machine's Neural Engine, by the first route that can be opened.
+#[cfg(target_os = "macos")]
+fn neural_engine() -> anyhow::Result<Arc<dyn ane::Engine>> {
+    let engine = apple::open_any(&apple::Paths::default(), &apple::Options::default());
+    engine.context("`anemone doctor` says what is missing")
+}
+
+#[cfg(not(target_os = "macos"))]
+fn neural_engine() -> anyhow::Result<Arc<dyn ane::Engine>> {
+    bail!(
+        "this system has no Neural Engine that can be used; ane-emulated runs the same programs \
+         under its rules"
+    )
 }

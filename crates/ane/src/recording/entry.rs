@@ -133,7 +133,7 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
 /// What [`hexadecimal`] wrote, with zeros up to `length`; `None` if it is longer or not
 /// hexadecimal.
 pub(super) fn bytes(text: &str, length: usize) -> Option<Vec<u8>> {
-    if text.len() % 2 != 0 || text.len() / 2 > length {
+    if !text.len().is_multiple_of(2) || text.len() / 2 > length {
         return None;
     }
     let value = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);

@@ -13,5 +13,5 @@ mod entry;
 mod record;
 mod replay;
 
-pub use record::Recorder;
+pub use record::{Notes, Recorder};
 pub use replay::{Replay, ReplayError};

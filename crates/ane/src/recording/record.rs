@@ -16,6 +16,9 @@ pub struct Recorder {
     log: Arc<Log>,
 }
 
+/// Takes lines of what happens inside of an engine.
+pub type Notes = Arc<dyn Fn(&str) + Send + Sync>;
+
 struct Log(Mutex<State>);
 
 struct State {
@@ -61,7 +64,7 @@ impl Recorder {
     }
 
     /// What takes lines about what happens inside of the engine, to be told of in the recording.
-    pub fn notes(&self) -> Arc<dyn Fn(&str) + Send + Sync> {
+    pub fn notes(&self) -> Notes {
         let log = self.log.clone();
         Arc::new(move |line| log.with(|s| s.write(&Entry::Note { line: line.to_owned() })))
     }

@@ -84,11 +84,9 @@ impl Replay {
     /// If a line is damaged or does not fit those before it, or the end is missing.
     pub fn read(recording: &str) -> Result<Replay, ReplayError> {
         let mut reader = Reader::default();
-        let mut lines = 0;
-        for line in recording.lines() {
-            lines += 1;
+        for (before, line) in recording.lines().enumerate() {
             let taken = parse(line).and_then(|entry| reader.take(entry));
-            taken.map_err(|message| ReplayError { line: lines, message })?;
+            taken.map_err(|message| ReplayError { line: before + 1, message })?;
         }
         let whole = |message: &str| ReplayError { line: 0, message: message.to_owned() };
         let (target, description) = reader.opened.ok_or_else(|| whole("it is empty"))?;

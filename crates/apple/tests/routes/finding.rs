@@ -3,7 +3,7 @@
 use crate::common::*;
 use ane::Stage;
 use anemone_apple::interface::METHODS;
-use anemone_apple::{Found, Options, Paths, Route, capabilities, open, open_with};
+use anemone_apple::{Found, Options, Paths, Route, capabilities, open, open_any, open_with};
 use standin_objc::library;
 use std::path::Path;
 
@@ -98,6 +98,21 @@ fn a_missing_library_is_named_and_only_its_routes_are_closed() {
     assert!(error.contains("library /nowhere/Espresso is missing"), "{error}");
     assert!(error.contains("function e5rt_e5_compiler_compile is missing"), "{error}");
     drop(open(&paths, Route::Client).unwrap());
+    standins.nothing_is_left();
+}
+
+#[test]
+fn any_route_is_the_first_that_can_be_opened() {
+    let standins = Standins::new();
+    let route = || open_any(&paths(), &options()).map(|engine| engine.target().route);
+    assert_eq!(route().unwrap(), Route::Client);
+    standins.session.hide_class(c"_ANEClient");
+    assert_eq!(route().unwrap(), Route::InMemory);
+    standins.session.hide_class(c"_ANEInMemoryModel");
+    let error = route().unwrap_err().to_string();
+    for class in ["class _ANEClient is missing", "class _ANEInMemoryModel is missing"] {
+        assert!(error.contains(class), "{error}");
+    }
     standins.nothing_is_left();
 }
 

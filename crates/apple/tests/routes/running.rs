@@ -1,6 +1,8 @@
 //! Programs that run.
 
 use crate::common::*;
+use ane::Engine;
+use ane::recording::{Recorder, Replay};
 use anemone_apple::{Options, Route, open_with};
 use std::sync::{Arc, Mutex};
 
@@ -125,6 +127,31 @@ fn equal_programs_share_the_in_memory_model_s_directory_and_leave_each_other_s_f
     run(&*engine, &with_weights()).unwrap();
     drop(engine);
     standins.nothing_is_left();
+}
+
+/// What `anemone doctor --record` does on a Mac, and what is done with the file on Linux.
+#[test]
+fn the_self_test_passes_by_every_route_and_its_recording_replays_without_the_frameworks() {
+    for route in Route::ALL {
+        let standins = Standins::new();
+        let file = std::env::temp_dir().join(format!("anemone-recording-{}", std::process::id()));
+        let recorder = Recorder::new(
+            standins.open(route).unwrap(),
+            Box::new(std::fs::File::create(&file).unwrap()),
+        );
+        let results = |engine: &dyn Engine| -> Vec<_> {
+            let checks = ane::selftest::run(engine).into_iter();
+            checks.map(|check| (check.program, check.outcome.unwrap())).collect()
+        };
+        let recorded = results(&recorder);
+        assert!(recorded.iter().all(|(_, difference)| difference.differing == 0));
+        recorder.finish().unwrap();
+        standins.nothing_is_left();
+        let replay = Replay::read(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        assert_eq!(results(&replay), recorded);
+        assert_eq!(replay.target().route, route);
+        std::fs::remove_file(file).unwrap();
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod doctor;
 mod estimate;
 mod generate;
 mod grad;
@@ -23,6 +24,7 @@ pub enum Command {
     Parity(Box<parity::Parity>),
     Check(check::Check),
     Estimate(estimate::Estimate),
+    Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
 
@@ -38,6 +40,7 @@ impl Command {
             Command::Parity(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Estimate(command) => command.run(),
+            Command::Doctor(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
     }
