@@ -74,6 +74,7 @@ impl Kind {
         if !self.is_engine() {
             return Ok(NetworkOptions {
                 shape,
+                micro_batches: 1,
                 layout: Layout::TokenMajor,
                 compute,
                 head_compute: compute,
@@ -85,6 +86,7 @@ impl Kind {
         }
         Ok(NetworkOptions {
             shape,
+            micro_batches: 1,
             layout: Layout::ChannelFirst,
             compute,
             // The loss and what it is computed from are the host's.

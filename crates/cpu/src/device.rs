@@ -2,7 +2,7 @@
 
 use crate::gemm::{self, AlignedBytes, PackedB};
 use crate::isa::Isa;
-use crate::plan::{self, Context, Pack, PackSource, Plan};
+use crate::plan::{self, Context, Own, Pack, PackSource, Plan};
 use crate::rows::Scratch;
 use crate::team::Team;
 use mil::{DataType, Program};
@@ -18,6 +18,8 @@ pub struct CpuDevice(Arc<Shared>);
 /// What all executables of a device share.
 struct Shared {
     team: Team,
+    /// For what one thread of the team does by itself.
+    alone: Team,
     isa: Isa,
     /// Held while evaluating: the threads and the memory serve one evaluation at a time.
     memory: Mutex<Memory>,
@@ -32,6 +34,8 @@ struct Memory {
     products: AlignedBytes,
     /// What single row programs use.
     rows: Scratch,
+    /// What each thread has to itself.
+    own: Vec<Own>,
 }
 
 /// Why the device cannot be made.
@@ -59,7 +63,8 @@ impl CpuDevice {
             None => Team::from_environment()?,
         };
         let memory = Mutex::new(Memory::default());
-        Ok(CpuDevice(Arc::new(Shared { team, isa, memory })))
+        let alone = Team::new(1)?;
+        Ok(CpuDevice(Arc::new(Shared { team, alone, isa, memory })))
     }
 
     /// Number of threads.
@@ -117,6 +122,9 @@ impl Device for CpuDevice {
             let bytes = plan.arena_bytes;
             let grown = memory.arena.grow(bytes);
             let grown = grown.and_then(|()| memory.products.grow(plan.product_bytes));
+            memory.own.resize_with(self.threads(), Own::default);
+            let mut own = memory.own.iter_mut();
+            let grown = grown.and_then(|()| own.try_for_each(|own| own.grow(plan.own)));
             grown.map_err(|_| Error::Unsupported {
                 device: "cpu".into(),
                 kernel: function.name.clone(),
@@ -157,7 +165,8 @@ impl Executable for Compiled {
     }
 
     fn scratch_bytes(&self) -> usize {
-        self.plan.arena_bytes + self.plan.product_bytes + self.plan.row_bytes
+        let own = self.shared.team.threads() * self.plan.own.total();
+        self.plan.arena_bytes + self.plan.product_bytes + self.plan.row_bytes + own
     }
 
     fn bind(self: Arc<Self>, bindings: Bindings) -> Result<Box<dyn Request>, Error> {
@@ -247,7 +256,7 @@ impl Bound {
             self.reading.push(surface.read().map_err(|e| surface_error(port, e))?);
         }
         let mut memory = compiled.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let Memory { arena, products, rows } = &mut *memory;
+        let Memory { arena, products, rows, own } = &mut *memory;
         self.pointers.push(arena.as_mut_ptr());
         // Inputs are only read: no step of a plan has one as its target.
         self.pointers.extend(self.reading.iter().map(|r| r.as_ptr().cast_mut()));
@@ -262,6 +271,8 @@ impl Bound {
             product_scratch: products,
             row_scratch: rows,
             accumulation,
+            own,
+            alone: &compiled.shared.alone,
         };
         for step in &compiled.plan.steps {
             // SAFETY: the arena is as large as the plan asked for when it was compiled, the

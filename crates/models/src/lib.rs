@@ -19,7 +19,9 @@ mod rope;
 
 pub use config::{Config, RopeStyle};
 pub use error::Error;
-pub use llama::{CacheShape, Layout, Shape, cached_layer, embed, head, layer, logits, taps};
+pub use llama::{
+    CacheShape, Layout, Shape, cached_layer, embed, head, layer, logits, repeated, taps,
+};
 pub use parameters::{Init, Parameter, Role, parameters};
 pub use presets::PRESETS;
 pub use rope::{RopeTables, halves_from_interleaved, rope_tables};

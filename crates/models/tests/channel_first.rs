@@ -45,7 +45,7 @@ fn gradient(config: &Config, shape: Shape, compute: DataType, recompute: Recompu
     let layer = models::layer(config, shape, Layout::ChannelFirst, compute).expect("it builds");
     let wrt = layer.inputs.iter().map(|&id| layer.value(id).name.clone()).collect();
     let keep = taps(config, Layout::ChannelFirst);
-    let options = autodiff::Options { wrt, recompute, keep };
+    let options = autodiff::Options { wrt, recompute, keep, ..Default::default() };
     autodiff::differentiate(&layer, &options).expect("every op has a rule")
 }
 

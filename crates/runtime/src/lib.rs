@@ -40,12 +40,24 @@ pub struct CompileOptions {
     /// form of its own (packed, converted) between two calls: after a change and before staging,
     /// an evaluation may see the old contents or the new.
     pub parameters: Vec<String>,
+    /// How often that is.
+    pub staging: Staging,
     /// Outputs that [`Accumulation::Add`] adds to instead of replacing.
     pub accumulators: Vec<String>,
     /// Inputs whose value is known now. They are no ports; shapes may depend on them.
     pub constants: BTreeMap<String, mil::Tensor>,
     /// Where the program's weight files are.
     pub weights: mil::Weights,
+}
+
+/// How often parameters are staged, which decides whether a form of their own pays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Staging {
+    /// Many evaluations to each: generation, or gradients of many batches.
+    #[default]
+    Rare,
+    /// About as often as the function is evaluated: training.
+    Often,
 }
 
 impl CompileOptions {

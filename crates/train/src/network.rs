@@ -10,7 +10,7 @@ use crate::Error;
 use mil::{DataType, Function, Program};
 use models::{Config, Layout, Parameter, Role, Shape};
 use passes::autodiff::{self, Recompute};
-use runtime::{Accumulation, Bindings, CompileOptions, Device, Executable, Port, Request};
+use runtime::{Accumulation, Bindings, CompileOptions, Device, Executable, Port, Request, Staging};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use surface::Surface;
@@ -49,6 +49,9 @@ pub struct NetworkOptions {
     pub shape: Shape,
     /// How activations lie in memory.
     pub layout: Layout,
+    /// Micro-batches for each update of the parameters: with many, a device may prepare them for
+    /// all.
+    pub micro_batches: usize,
     /// Element type of the layers' matrix products; channel-first also of what lies between them.
     pub compute: DataType,
     /// Element type of the matrix products outside the layers: the classifier's.
@@ -61,6 +64,10 @@ pub struct NetworkOptions {
     /// [`Everything`]: Recompute::Everything
     pub recompute: Recompute,
 }
+
+/// Micro-batches from which it pays to pack parameters once for all of them. Packing writes them to
+/// memory and reads them back, which takes about as long as packing anew three times in a cache.
+const MANY: usize = 4;
 
 struct BatchSurfaces {
     /// `[T]` int32.
@@ -84,7 +91,11 @@ impl Network {
         options: &NetworkOptions,
     ) -> Result<Network, Error> {
         let (shape, layout) = (options.shape, options.layout);
-        let mut build = Build { device, surface_bytes: 0, scratch_bytes: 0 };
+        let staging = match options.micro_batches {
+            0..MANY => Staging::Often,
+            _ => Staging::Rare,
+        };
+        let mut build = Build { device, staging, surface_bytes: 0, scratch_bytes: 0 };
         let parameters = build.parameters(config)?;
 
         let embed = models::embed(config, shape, layout, options.head_compute)?;
@@ -105,6 +116,7 @@ impl Network {
                     (_, recompute) => recompute,
                 },
                 keep: models::taps(config, layout),
+                repeat: models::repeated(layout),
             },
         )?;
         let head_wrt = ["x", "final_norm", "classifier"].map(str::to_owned);
@@ -114,7 +126,7 @@ impl Network {
             &autodiff::Options {
                 wrt: vec!["embedding".into()],
                 recompute: options.recompute,
-                keep: vec![],
+                ..autodiff::Options::default()
             },
         )?;
 
@@ -335,6 +347,7 @@ fn ports_of(parameters: &[ParameterState], port: impl Fn(&Role) -> Option<String
 /// Compiles functions and counts memory.
 struct Build<'a> {
     device: &'a dyn Device,
+    staging: Staging,
     surface_bytes: usize,
     scratch_bytes: usize,
 }
@@ -378,6 +391,7 @@ impl Build<'_> {
                 .map(|name| format!("d_{name}"))
                 .filter(|name| function.output(name).is_some())
                 .collect(),
+            staging: self.staging,
             ..CompileOptions::default()
         };
         let name = function.name.clone();

@@ -139,6 +139,7 @@ fn host(
     let options = CompileOptions {
         parameters: own(&options.parameters, &|name| function.input(name).is_some()),
         accumulators: own(&options.accumulators, &|name| function.output(name).is_some()),
+        staging: options.staging,
         constants: BTreeMap::new(),
         weights: options.weights.clone(),
     };

@@ -35,7 +35,8 @@ pub fn layer(config: &Config, shape: Shape, compute: DataType) -> Gradient {
     let layer = models::layer(config, shape, Layout::ChannelFirst, compute).unwrap();
     let wrt = std::iter::once("x".to_owned()).chain(parameters(config).into_keys()).collect();
     let keep = models::taps(config, Layout::ChannelFirst);
-    let options = autodiff::Options { wrt, recompute: Recompute::Everything, keep };
+    let options =
+        autodiff::Options { wrt, recompute: Recompute::Everything, keep, ..Default::default() };
     autodiff::differentiate(&layer, &options).unwrap()
 }
 

@@ -35,6 +35,7 @@ fn trainer(engine: Arc<dyn Engine>, weights: WeightStrategy) -> Trainer {
     let device = AneDevice::new(engine, host, weights);
     let options = NetworkOptions {
         shape: SHAPE,
+        micro_batches: 1,
         layout: Layout::ChannelFirst,
         compute: DataType::Fp16,
         head_compute: DataType::Fp32,

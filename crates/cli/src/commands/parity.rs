@@ -190,8 +190,9 @@ impl Parity {
 
         let wrt = std::iter::once("x".to_owned()).chain(ports.iter().cloned()).collect();
         let keep = models::taps(config, layout);
+        let repeat = models::repeated(layout);
         let gradient =
-            autodiff::differentiate(&layer, &autodiff::Options { wrt, recompute, keep })?;
+            autodiff::differentiate(&layer, &autodiff::Options { wrt, recompute, keep, repeat })?;
         let mut all: Vec<OperationError> = vec![];
         let mut compare = |function: &mil::Function, values: &Values| -> anyhow::Result<Values> {
             bar.set_message(function.name.clone());

@@ -1,18 +1,20 @@
 //! From a function to its steps.
 
-use super::emit_rows;
-use super::fuse::{self, UnitKind};
+use super::fuse::{self, Unit, UnitKind};
 use super::graph::{Graph, Kind, NodeId, Product, Val};
+use super::loop_step::OwnBytes;
+use super::loops;
 use super::lower::{self, Lowered};
 use super::place::{self, Location, Places, Slots, element_bytes, format};
 use super::rewrite;
 use super::step::{Fallback, ProductStep, Right, RowStep, Step, Table};
 use super::view::View;
+use super::{body, emit_rows};
 use crate::format::Format;
 use crate::gemm::{self, AlignedBytes};
 use crate::isa::Isa;
 use mil::{DataType, Function, Op, ValueId};
-use runtime::{CompileOptions, Error};
+use runtime::{CompileOptions, Error, Staging};
 use std::collections::HashMap;
 
 /// A compiled function.
@@ -24,6 +26,8 @@ pub(crate) struct Plan {
     /// Bytes of working memory of the largest matrix product, and of the largest row program.
     pub product_bytes: usize,
     pub row_bytes: usize,
+    /// Working memory of each thread for the bodies of loops.
+    pub own: OwnBytes,
     /// Element type and dims of every input and output.
     pub input_types: Vec<(DataType, Vec<usize>)>,
     pub output_types: Vec<(DataType, Vec<usize>)>,
@@ -88,6 +92,9 @@ pub(crate) fn compile(
     place::separate_outputs(&mut graph, &accumulates);
     let uses = graph.uses();
     let units = fuse::fuse(&graph, &uses);
+    let accumulators: Vec<NodeId> =
+        graph.outputs.iter().zip(&accumulates).filter(|(_, a)| **a).map(|(o, _)| o.node).collect();
+    let units = loops::gather(&graph, units, threads, &|node| accumulators.contains(&node));
     let slots = Slots { inputs: inputs.len(), outputs: graph.outputs.len() };
     let places = place::place(&graph, &uses, &units, slots, &accumulates);
     let input_types = graph
@@ -115,34 +122,13 @@ pub(crate) fn compile(
             constants.push(bytes);
         }
     }
-    let mut build = Build {
-        graph: &graph,
-        places: &places,
-        isa,
-        threads,
-        is_parameter,
-        constant_of,
-        kernel: function.name.clone(),
-        packs: vec![],
-        steps: vec![],
-    };
-    let mut place_of: HashMap<NodeId, &'static str> = HashMap::new();
-    for unit in &units {
-        match unit.kind {
-            UnitKind::Rows(_) | UnitKind::Columns(_) => {
-                let step = emit_rows::unit(&graph, &places, unit);
-                build.steps.push(Step::Rows(Box::new(step)));
-                let columns = matches!(unit.kind, UnitKind::Columns(_));
-                let place = if columns { "column reduction" } else { "row program" };
-                place_of.extend(unit.nodes.iter().map(|&n| (n, place)));
-            }
-            UnitKind::Single => {
-                let place = build.single(&unit.nodes)?;
-                place_of.extend(unit.nodes.iter().map(|&n| (n, place)));
-            }
-        }
-    }
-    let Build { steps, packs, .. } = build;
+    let mut build = Build::new(&graph, &places, isa, threads, &function.name);
+    build.is_parameter = is_parameter;
+    build.staging = options.staging;
+    build.constant_of = constant_of;
+    build.units(&units)?;
+    let (steps, packs, place_of) = build.finish();
+    let own = steps.iter().map(Step::own_bytes).fold(OwnBytes::default(), OwnBytes::max);
     let product_bytes = steps.iter().map(Step::product_bytes).max().unwrap_or(0);
     let row_bytes = steps.iter().map(|s| s.row_bytes(threads)).max().unwrap_or(0);
     let operations = operations
@@ -169,6 +155,7 @@ pub(crate) fn compile(
         arena_bytes: places.arena_bytes,
         product_bytes,
         row_bytes,
+        own,
         constants,
         packs,
         operations,
@@ -213,16 +200,72 @@ fn strip_conversions(graph: &mut Graph) {
     }
 }
 
-struct Build<'a> {
-    graph: &'a Graph,
-    places: &'a Places,
-    isa: Isa,
+/// What makes steps of units.
+pub(super) struct Build<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) places: &'a Places,
+    pub(super) isa: Isa,
     threads: usize,
     is_parameter: Vec<bool>,
+    staging: Staging,
     constant_of: HashMap<NodeId, usize>,
-    kernel: String,
+    pub(super) kernel: String,
     packs: Vec<Pack>,
     steps: Vec<Step>,
+    /// Where nodes are computed.
+    place_of: HashMap<NodeId, &'static str>,
+}
+
+impl<'a> Build<'a> {
+    /// For a graph without parameters or constants that are packed.
+    pub(super) fn new(
+        graph: &'a Graph,
+        places: &'a Places,
+        isa: Isa,
+        threads: usize,
+        kernel: &str,
+    ) -> Build<'a> {
+        Build {
+            is_parameter: vec![false; graph.nodes.len()],
+            staging: Staging::default(),
+            constant_of: HashMap::new(),
+            kernel: kernel.to_owned(),
+            packs: vec![],
+            steps: vec![],
+            place_of: HashMap::new(),
+            graph,
+            places,
+            isa,
+            threads,
+        }
+    }
+
+    /// The steps, what must be packed for them, and where nodes are computed.
+    pub(super) fn finish(self) -> (Vec<Step>, Vec<Pack>, HashMap<NodeId, &'static str>) {
+        (self.steps, self.packs, self.place_of)
+    }
+
+    /// Adds the steps of units.
+    pub(super) fn units(&mut self, units: &[Unit]) -> Result<(), Error> {
+        for unit in units {
+            let place = match &unit.kind {
+                UnitKind::Rows(_) | UnitKind::Columns(_) => {
+                    let step = emit_rows::unit(self.graph, self.places, unit);
+                    self.steps.push(Step::Rows(Box::new(step)));
+                    let columns = matches!(unit.kind, UnitKind::Columns(_));
+                    if columns { "column reduction" } else { "row program" }
+                }
+                UnitKind::Single => self.single(&unit.nodes)?,
+                UnitKind::Loop { lead, units } => {
+                    let step = body::build(self, lead, units)?;
+                    self.steps.push(Step::Loop(Box::new(step)));
+                    "loop of products and row programs"
+                }
+            };
+            self.place_of.extend(unit.nodes.iter().map(|&node| (node, place)));
+        }
+        Ok(())
+    }
 }
 
 impl Build<'_> {
@@ -353,7 +396,8 @@ impl Build<'_> {
             _ => None,
         };
         // A few rows read each element once: packing it would only cost memory.
-        let source = source.filter(|_| !batched && rows >= PACKED_ROWS);
+        let often = matches!(source, Some(PackSource::Input(_))) && self.staging == Staging::Often;
+        let source = source.filter(|_| !batched && rows >= PACKED_ROWS && !often);
         let right = operand(&p.b, p.round_b);
         let mut description = gemm::Description {
             m: rows,
@@ -469,7 +513,7 @@ impl Build<'_> {
     }
 
     /// Where a value's first element is.
-    fn at(&self, val: &Val) -> Location {
+    pub(super) fn at(&self, val: &Val) -> Location {
         let mut location = self.location(val.node);
         let width = element_bytes(self.graph.nodes[val.node].dtype);
         location.byte_offset += val.view.offset as usize * width;

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 pub(crate) fn unit(graph: &Graph, places: &Places, unit: &Unit) -> RowStep {
     let space = match &unit.kind {
         UnitKind::Rows(space) | UnitKind::Columns(space) => space,
-        UnitKind::Single => unreachable!("a single node is not a row program"),
+        _ => unreachable!("other units are no row programs"),
     };
     let accumulates = unit
         .nodes

@@ -8,7 +8,7 @@ use super::graph::{Graph, Kind, NodeId, Val};
 use super::view::View;
 
 /// What one step of the plan computes.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Unit {
     /// Members, in graph order.
     pub nodes: Vec<NodeId>,
@@ -24,6 +24,8 @@ pub(crate) enum UnitKind {
     Columns(Vec<usize>),
     /// One node (or the results of one call) on its own.
     Single,
+    /// These units for every index of the leading axes `lead`, one index after the other.
+    Loop { lead: Vec<usize>, units: Vec<Unit> },
 }
 
 /// Groups the nodes that are needed, in an order in which they can be computed.

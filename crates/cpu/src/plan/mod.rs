@@ -1,13 +1,17 @@
 //! The plan of a function, made once when it is compiled.
 //!
 //! `lower` turns operations into a graph of few kinds of node in which views are free; `fuse`
-//! groups nodes into units, each one pass over memory; `place` gives tensors their memory;
-//! `build` makes the steps; `step` runs them.
+//! groups nodes into units, each one pass over memory; `loops` joins units that repeat themselves
+//! over the same axes, such as those of attention over heads; `place` gives tensors their memory;
+//! `build` makes the steps, `body` those of a loop; `step` runs them.
 
+mod body;
 mod build;
 mod emit_rows;
 mod fuse;
 mod graph;
+mod loop_step;
+mod loops;
 mod lower;
 mod memory;
 mod place;
@@ -16,4 +20,5 @@ mod step;
 mod view;
 
 pub(crate) use build::{Pack, PackSource, Plan, compile};
+pub(crate) use loop_step::Own;
 pub(crate) use step::Context;

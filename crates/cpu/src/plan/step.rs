@@ -1,5 +1,6 @@
 //! The steps of a plan. Running one allocates nothing, but for the interpreter's.
 
+use super::loop_step::{LoopStep, Own, OwnBytes};
 use super::place::{Location, element_bytes};
 use super::view::View;
 use crate::gemm::{self, PackedB};
@@ -36,6 +37,8 @@ pub(crate) enum Step {
     Move { from: (usize, View), to: (usize, View), width: usize },
     /// An operation of the interpreter.
     Fallback(Box<Fallback>),
+    /// Row programs and products, again and again over parts of their operands.
+    Loop(Box<LoopStep>),
 }
 
 /// A row program.
@@ -89,6 +92,9 @@ pub(crate) struct Context<'a> {
     pub product_scratch: &'a mut [u8],
     pub row_scratch: &'a mut rows::Scratch,
     pub accumulation: Accumulation,
+    /// For the bodies of loops: working memory of every thread, and a team of one.
+    pub own: &'a mut [Own],
+    pub alone: &'a Team,
 }
 
 /// Fewer elements than this are moved by the calling thread alone.
@@ -134,6 +140,18 @@ impl Step {
                 programs.map(|program| program.scratch_bytes(threads)).max().unwrap_or(0)
             }
             _ => 0,
+        }
+    }
+
+    /// Working memory that each thread needs for itself.
+    pub fn own_bytes(&self) -> OwnBytes {
+        let Step::Loop(step) = self else { return OwnBytes::default() };
+        let most = |bytes: &dyn Fn(&Step) -> usize| step.steps.iter().map(bytes).max().unwrap_or(0);
+        OwnBytes {
+            arena: step.arena_bytes,
+            products: most(&Step::product_bytes),
+            rows: most(&|step| step.row_bytes(1)),
+            pointers: 1 + step.moving.len(),
         }
     }
 
@@ -254,6 +272,10 @@ impl Step {
             Step::Fallback(fallback) => {
                 // SAFETY: as for the caller.
                 unsafe { fallback.run(c.pointers)? };
+            }
+            Step::Loop(step) => {
+                // SAFETY: as for the caller.
+                unsafe { step.run(c) };
             }
         }
         Ok(())

@@ -81,14 +81,16 @@ fn by_head(
 }
 
 /// q·kᵀ/√E in fp32: `[B, K, G, S, N]`; q: `[B, K, G, S, E]`, k: `[B, K, 1, N, E]`, both in the
-/// compute type.
+/// compute type. The product is named so.
 pub(super) fn scores(
     b: &mut FunctionBuilder,
     config: &Config,
     q: ValueId,
     k: ValueId,
+    name: &str,
 ) -> Result<ValueId, OpError> {
     let scores = b.matmul(q, k, (false, true))?;
+    b.rename(scores, name);
     let scores = b.cast(scores, DataType::Fp32)?;
     b.scale(scores, 1.0 / (config.head_dim as f64).sqrt())
 }

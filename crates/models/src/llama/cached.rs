@@ -57,10 +57,10 @@ pub fn cached_layer(
     let v_old = b.reshape(v_old, &old_dims)?;
 
     // Scores against the cache and against each other share one softmax.
-    let on_old = scores(&mut b, config, new.q, k_old)?; // [1, K, G, S, C]
+    let on_old = scores(&mut b, config, new.q, k_old, "scores_old")?; // [1, K, G, S, C]
     let on_old = b.add(on_old, mask)?;
     let k = b.cast(new.k, compute)?;
-    let on_new = scores(&mut b, config, new.q, k)?; // [1, K, G, S, S]
+    let on_new = scores(&mut b, config, new.q, k, "scores_new")?; // [1, K, G, S, S]
     let on_new = hide_the_future(&mut b, on_new, seq)?;
     let all = b.concat(&[on_old, on_new], -1)?;
     let attention = b.softmax(all, -1)?;

@@ -38,9 +38,10 @@ fn token_major(config: &Config, shape: Shape, compute: DataType) -> Result<Funct
 
     let heads = heads(&mut b, config, shape, compute, x, &rotary, &weights)?;
     let k = b.cast(heads.k, compute)?;
-    let scores = scores(&mut b, config, heads.q, k)?; // [B, K, G, S, S]
+    let scores = scores(&mut b, config, heads.q, k, "scores")?; // [B, K, G, S, S]
     let scores = hide_the_future(&mut b, scores, shape.seq)?;
     let attention = b.softmax(scores, -1)?;
+    b.rename(attention, "attention");
     let attention = b.cast(attention, compute)?;
     let gathered = b.matmul(attention, heads.v, (false, false))?; // [B, K, G, S, E]
     let x = project_heads(&mut b, config, shape, x, gathered, weights.get("wo"))?;

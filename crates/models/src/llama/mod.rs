@@ -73,6 +73,17 @@ pub fn taps(config: &Config, layout: Layout) -> Vec<String> {
     }
 }
 
+/// Values of [`layer()`] that a backward function should compute again, by name, for
+/// `passes::autodiff::Options::repeat`: the scores and the weights of attention, of S² elements for
+/// each head, which are larger than the queries and keys that they are made of.
+pub fn repeated(layout: Layout) -> Vec<String> {
+    match layout {
+        Layout::TokenMajor => vec!["scores".to_owned(), "attention".to_owned()],
+        // There everything is computed again that `taps` does not name.
+        Layout::ChannelFirst => vec![],
+    }
+}
+
 /// The causal mask is a constant of S² elements; beyond this it would fill the memory.
 const LONGEST: usize = 1 << 14;
 

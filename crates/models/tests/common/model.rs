@@ -124,6 +124,10 @@ impl Model<'_> {
                 "layer" => models::taps(&self.config, self.layout),
                 _ => vec![],
             },
+            repeat: match function.name.as_str() {
+                "layer" => models::repeated(self.layout),
+                _ => vec![],
+            },
         };
         let gradient = autodiff::differentiate(function, &options);
         gradient.unwrap_or_else(|error| panic!("`{}`: {error}", function.name))

@@ -15,13 +15,15 @@ pub enum Error {
         /// The names there are.
         known: String,
     },
-    /// A name to keep is no value.
-    #[error("function `{function}` has no value `{value}` to keep")]
+    /// A name to keep or to repeat is no value.
+    #[error("function `{function}` has no value `{value}` to {wish}")]
     UnknownValue {
         /// The function.
         function: String,
         /// The name that was asked for.
         value: String,
+        /// What was to be done with it.
+        wish: &'static str,
     },
     /// No input to differentiate for was named.
     #[error("no input to differentiate for was named")]

@@ -51,6 +51,9 @@ pub struct Options {
     /// `recompute` says. What depends on nothing but these, inputs and constants can then be
     /// computed again without going further back.
     pub keep: Vec<String>,
+    /// Names of values that the backward function computes again, if it needs them and they are
+    /// not in `keep`, whatever `recompute` says: what is larger than what it is computed from.
+    pub repeat: Vec<String>,
 }
 
 /// A function and its reverse.
@@ -81,8 +84,9 @@ pub fn differentiate(function: &Function, options: &Options) -> Result<Gradient,
     // forward value at hand, then with each in the way that suits the whole set.
     let mut survey = Reverse::new(function, &env, &activity, &|_| Origin::Input);
     sweep(&mut survey, &wrt, None)?;
-    let keep = kept(function, &options.keep)?;
-    let plan = Plan::new(function, &env, options.recompute, &keep, survey.demanded())?;
+    let keep = named(function, &options.keep, "keep")?;
+    let repeat = named(function, &options.repeat, "repeat")?;
+    let plan = Plan::new(function, &env, options.recompute, &keep, &repeat, survey.demanded())?;
     let origin = |id| plan.origin(id);
     let mut reverse = Reverse::new(function, &env, &activity, &origin);
     let gradients = sweep(&mut reverse, &wrt, None)?;
@@ -178,13 +182,19 @@ fn wanted(function: &Function, names: &[String]) -> Result<Vec<ValueId>, Error> 
     Ok(wrt)
 }
 
-/// The values to keep.
-fn kept(function: &Function, names: &[String]) -> Result<BTreeSet<ValueId>, Error> {
+/// The values of these names; `wish` is what is to be done with them.
+fn named(
+    function: &Function,
+    names: &[String],
+    wish: &'static str,
+) -> Result<BTreeSet<ValueId>, Error> {
     let values: HashMap<&str, usize> =
         function.values.iter().enumerate().map(|(i, value)| (value.name.as_str(), i)).collect();
     let find = |name: &String| match values.get(name.as_str()) {
         Some(&i) => Ok(ValueId(i as u32)),
-        None => Err(Error::UnknownValue { function: function.name.clone(), value: name.clone() }),
+        None => {
+            Err(Error::UnknownValue { function: function.name.clone(), value: name.clone(), wish })
+        }
     };
     names.iter().map(find).collect()
 }

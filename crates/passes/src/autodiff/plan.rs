@@ -38,12 +38,13 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Plans for a set of values that the rules ask for; those in `keep` are taps if they are
-    /// needed at all.
+    /// needed at all, and those in `repeat` never are.
     pub(super) fn new(
         function: &Function,
         env: &FunctionEnv,
         recompute: Recompute,
         keep: &BTreeSet<ValueId>,
+        repeat: &BTreeSet<ValueId>,
         demanded: &BTreeSet<ValueId>,
     ) -> Result<Plan, Error> {
         let mut origins = vec![Origin::Input; function.values.len()];
@@ -80,7 +81,12 @@ impl Plan {
             };
             for &id in &operation.outputs {
                 let kept = keep.contains(&id) && operation.op != Op::Const;
-                let origin = if kept { Origin::Tap } else { origin };
+                let repeated = repeat.contains(&id) && operation.op != Op::ReadState;
+                let origin = match (kept, repeated) {
+                    (true, _) => Origin::Tap,
+                    (false, true) => Origin::Recompute,
+                    (false, false) => origin,
+                };
                 origins[id.index()] = origin;
                 at_hand[id.index()] = operation.op == Op::Const
                     || origin == Origin::Tap && demanded.contains(&id)

@@ -30,6 +30,7 @@ pub fn network_in(config: &Config, compute: DataType) -> Network {
     let device = CpuDevice::new(Some(2)).expect("two threads can be started");
     let options = NetworkOptions {
         shape: Shape { batch: 2, seq: 9 },
+        micro_batches: 1,
         layout: Layout::TokenMajor,
         compute,
         head_compute: compute,

@@ -75,6 +75,7 @@ pub fn pipeline(
             wrt: std::iter::once("x".to_owned()).chain(ports.iter().cloned()).collect(),
             recompute: Recompute::Everything,
             keep: models::taps(config, layout),
+            repeat: models::repeated(layout),
         },
     )?;
     let head_ports = ["final_norm", "classifier"].map(str::to_owned);
@@ -83,7 +84,7 @@ pub fn pipeline(
     let table = ["embedding".to_owned()];
     let embed_gradient = autodiff::differentiate(
         &embed,
-        &autodiff::Options { wrt: table.to_vec(), recompute: Recompute::Cheap, keep: vec![] },
+        &autodiff::Options { wrt: table.to_vec(), ..Default::default() },
     )?;
 
     let profile = Profile::of(target.chip);

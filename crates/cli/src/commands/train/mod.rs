@@ -82,6 +82,7 @@ impl Train {
         if !kind.is_engine() {
             network_options.recompute = settings.recompute.into();
         }
+        network_options.micro_batches = settings.accum;
         let network = Network::new(&*device.device, &config, &network_options)?;
         let memory = network.surface_bytes() + network.scratch_bytes();
         let options = TrainerOptions {

@@ -136,7 +136,7 @@ mod tests {
             let keep = vec![];
             let wrt = vec!["x".to_owned(), "weight".to_owned()];
             let recompute = autodiff::Recompute::Everything;
-            let options = autodiff::Options { wrt, recompute, keep };
+            let options = autodiff::Options { wrt, recompute, keep, ..Default::default() };
             let gradient = autodiff::differentiate(&function, &options);
             let backward = gradient.expect("every op has a rule").backward;
 
