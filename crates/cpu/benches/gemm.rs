@@ -4,47 +4,11 @@
 //! `cargo bench -p anemone-cpu --bench gemm [-- WORD]` keeps the shapes whose name holds WORD.
 
 use anemone_cpu::format::Format;
-use anemone_cpu::gemm::{
-    AlignedBytes, B, BatchAxis, Description, Operand, Output, PackedB, Product, Right, kernel_name,
-};
+use anemone_cpu::gemm::kernel_name;
 use anemone_cpu::isa::Isa;
+use anemone_cpu::measure::{Arithmetic, SHAPES, Shape, Trial};
 use anemone_cpu::team::{Team, default_threads};
-use std::hint::black_box;
 use std::time::{Duration, Instant};
-
-/// A product; `a` and `b` say whether the operand is stored transposed.
-#[derive(Clone, Copy)]
-struct Shape {
-    name: &'static str,
-    batch: usize,
-    m: usize,
-    n: usize,
-    k: usize,
-    a_transposed: bool,
-    b_transposed: bool,
-}
-
-const fn shape(name: &'static str, batch: usize, [m, n, k]: [usize; 3], t: [bool; 2]) -> Shape {
-    Shape { name, batch, m, n, k, a_transposed: t[0], b_transposed: t[1] }
-}
-
-const SHAPES: &[Shape] = &[
-    shape("forward 256x768x768", 1, [256, 768, 768], [false, true]),
-    shape("forward 256x2048x768", 1, [256, 2048, 768], [false, true]),
-    shape("forward 256x768x2048", 1, [256, 768, 2048], [false, true]),
-    shape("forward 256x32000x768", 1, [256, 32000, 768], [false, true]),
-    shape("square 2048x2048x2048", 1, [2048, 2048, 2048], [false, false]),
-    shape("dX 256x768x2048", 1, [256, 768, 2048], [false, false]),
-    shape("dX 256x768x32000", 1, [256, 768, 32000], [false, false]),
-    shape("dW 768x768x256", 1, [768, 768, 256], [true, false]),
-    shape("dW 2048x768x256", 1, [2048, 768, 256], [true, false]),
-    shape("dW 32000x768x256", 1, [32000, 768, 256], [true, false]),
-    shape("attention qk 12x256x256x64", 12, [256, 256, 64], [false, true]),
-    shape("attention pv 12x256x64x256", 12, [256, 64, 256], [false, false]),
-    shape("decode 1x2048x768", 1, [1, 2048, 768], [false, true]),
-    shape("decode 1x768x2048", 1, [1, 768, 2048], [false, true]),
-    shape("decode 1x32000x768", 1, [1, 32000, 768], [false, true]),
-];
 
 /// How often the two are timed in turn.
 const ROUNDS: usize = 15;
@@ -85,47 +49,10 @@ fn main() {
 
 fn compare(isa: Isa, team: &Team, shape: Shape, packed: bool) -> String {
     let Shape { batch, m, n, k, .. } = shape;
-    let operand = |transposed: bool, rows: usize, cols: usize| {
-        if transposed {
-            Operand::columns(Format::F32, rows)
-        } else {
-            Operand::rows(Format::F32, cols)
-        }
-    };
-    let (a_layout, b_layout) =
-        (operand(shape.a_transposed, m, k), operand(shape.b_transposed, k, n));
-    let description = Description {
-        m,
-        n,
-        k,
-        batch: vec![BatchAxis { count: batch, a: m * k, b: k * n, c: m * n }],
-        a: a_layout,
-        b: if packed { Right::Packed(Format::F32) } else { Right::Strided(b_layout) },
-        c: Output::rows(Format::F32, n),
-        bias: None,
-    };
-    let description = match packed {
-        true => Description { batch: Vec::new(), ..description },
-        false => description,
-    };
-    let product = Product::new(isa, team.threads(), &description).expect("a valid product");
-    let mut scratch = AlignedBytes::new(product.scratch_bytes());
-    let (a, b) = (numbers(batch * m * k), numbers(batch * k * n));
-    let mut ours = vec![0.0f32; batch * m * n];
+    let (a_layout, b_layout) = (shape.a(Format::F32), shape.b(Format::F32));
+    let mut trial = Trial::new(isa, team, &shape, Format::F32, packed).expect("a valid product");
+    let (a, b) = (floats(trial.a()), floats(trial.b()));
     let mut theirs = vec![0.0f32; batch * m * n];
-    let mut panels = PackedB::new(isa, k, n, Format::F32).expect("a float format");
-    if packed {
-        // SAFETY: `b` holds the matrix.
-        unsafe { panels.pack(team, b.as_ptr().cast(), &b_layout) };
-    }
-    let right = if packed { B::Packed(&panels) } else { B::Strided(b.as_ptr().cast()) };
-    let mut run_ours = || {
-        // SAFETY: the vectors hold the operands.
-        unsafe {
-            let (a, c) = (a.as_ptr().cast(), ours.as_mut_ptr().cast());
-            product.run(team, a, right, c, None, &mut scratch);
-        }
-    };
     let parallelism = match team.threads() {
         1 => gemm::Parallelism::None,
         threads => gemm::Parallelism::Rayon(threads),
@@ -158,13 +85,13 @@ fn compare(isa: Isa, team: &Team, shape: Shape, packed: bool) -> String {
             }
         }
     };
-    let flops = 2.0 * (batch * m * n * k) as f64;
+    let flops = shape.flops();
     // Short products are repeated, so that one sample takes some milliseconds.
     let repeats = ((3e8 / flops) as usize).clamp(1, 200);
     let (mut own, mut other, mut ratios, mut peaks) = (vec![], vec![], vec![], vec![]);
     for round in 0..ROUNDS + 2 {
-        let (x, y) = (time(repeats, &mut run_ours), time(repeats, &mut run_theirs));
-        let peak = peak(isa) * team.threads() as f64;
+        let (x, y) = (time(repeats, &mut || trial.run(team)), time(repeats, &mut run_theirs));
+        let peak = Arithmetic::F32.burst(team).expect("every machine multiplies fp32");
         // The first rounds warm caches, threads and the clock.
         if round >= 2 {
             own.push(flops / x / 1e9);
@@ -173,7 +100,7 @@ fn compare(isa: Isa, team: &Team, shape: Shape, packed: bool) -> String {
             peaks.push(flops / x / peak);
         }
     }
-    for (x, y) in ours.iter().zip(&theirs) {
+    for (x, y) in trial.result().iter().zip(&theirs) {
         assert!((x - y).abs() <= 1e-4 * (k as f32).sqrt() * 4.0, "{}: {x} and {y}", shape.name);
     }
     let [own, other, ratio, share] = [own, other, ratios, peaks].map(median);
@@ -184,7 +111,7 @@ fn compare(isa: Isa, team: &Team, shape: Shape, packed: bool) -> String {
          \"gflops\":{own:.1},\"gemm_gflops\":{other:.1},\"ratio\":{ratio:.3},\
          \"share_of_peak\":{share:.3}}}",
         shape.name,
-        product.kernel_name(),
+        trial.kernel_name(),
     );
     format!(
         "{threads:>3} {:<28} {b:>8} {own:>9.1} {other:>9.1} {ratio:>7.2} {share:>7.2}",
@@ -204,70 +131,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn numbers(count: usize) -> Vec<f32> {
-    (0..count).map(|i| ((i * 7919 + 13) % 1009) as f32 / 504.5 - 1.0).collect()
-}
-
-/// Floating-point operations in a second of one thread that multiplies in registers only.
-fn peak(isa: Isa) -> f64 {
-    const STEPS: usize = 200_000;
-    let start = Instant::now();
-    // SAFETY: the instruction set was found on this machine.
-    let lanes = unsafe {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => peak_avx512(STEPS),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => peak_avx2(STEPS),
-            _ => peak_portable(STEPS),
-        }
-    };
-    (2 * STEPS * CHAINS * lanes) as f64 / start.elapsed().as_secs_f64()
-}
-
-/// Independent sums, enough to hide the latency of an addition.
-const CHAINS: usize = 12;
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn peak_avx512(steps: usize) -> usize {
-    use std::arch::x86_64::*;
-    let x = black_box(_mm512_set1_ps(0.999));
-    let mut sums = black_box([_mm512_set1_ps(1.0); CHAINS]);
-    for _ in 0..steps {
-        for sum in &mut sums {
-            *sum = _mm512_fmadd_ps(*sum, x, x);
-        }
-    }
-    black_box(sums);
-    16
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn peak_avx2(steps: usize) -> usize {
-    use std::arch::x86_64::*;
-    let x = black_box(_mm256_set1_ps(0.999));
-    let mut sums = black_box([_mm256_set1_ps(1.0); CHAINS]);
-    for _ in 0..steps {
-        for sum in &mut sums {
-            *sum = _mm256_fmadd_ps(*sum, x, x);
-        }
-    }
-    black_box(sums);
-    8
-}
-
-fn peak_portable(steps: usize) -> usize {
-    let x = black_box([0.999f32; 4]);
-    let mut sums = black_box([[1.0f32; 4]; CHAINS]);
-    for _ in 0..steps {
-        for sum in &mut sums {
-            for (sum, x) in sum.iter_mut().zip(x) {
-                *sum = *sum * x + x;
-            }
-        }
-    }
-    black_box(sums);
-    4
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    let float = |bytes: &[u8]| f32::from_ne_bytes(bytes.try_into().expect("four bytes"));
+    bytes.chunks_exact(4).map(float).collect()
 }

@@ -10,6 +10,7 @@ mod device;
 pub mod format;
 pub mod gemm;
 pub mod isa;
+pub mod measure;
 mod plan;
 pub mod rows;
 pub mod team;

@@ -1,5 +1,6 @@
 //! The commands, one file each: the arguments with their help, and `run`.
 
+mod bench;
 mod check;
 mod completions;
 mod doctor;
@@ -22,6 +23,7 @@ pub enum Command {
     Print(print::Print),
     Grad(grad::Grad),
     Parity(Box<parity::Parity>),
+    Bench(bench::Bench),
     Check(check::Check),
     Estimate(estimate::Estimate),
     Doctor(doctor::Doctor),
@@ -38,6 +40,7 @@ impl Command {
             Command::Print(command) => command.run(),
             Command::Grad(command) => command.run(),
             Command::Parity(command) => command.run(),
+            Command::Bench(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Estimate(command) => command.run(),
             Command::Doctor(command) => command.run(),
