@@ -1,5 +1,6 @@
 //! The device: compiles functions into plans and evaluates them on surfaces.
 
+use crate::format::Format;
 use crate::gemm::{self, AlignedBytes, PackedB};
 use crate::isa::Isa;
 use crate::plan::{self, Context, Own, Pack, PackSource, Plan};
@@ -81,7 +82,12 @@ impl Device for CpuDevice {
     fn describe(&self) -> String {
         let (isa, threads) = (self.0.isa, self.threads());
         let plural = if threads == 1 { "" } else { "s" };
-        format!("{}, {threads} thread{plural}", gemm::kernel_name(isa))
+        let mut kernels = gemm::kernel_name(isa).to_owned();
+        let bf16 = gemm::kernel_name_for(isa, Format::Bf16);
+        if bf16 != kernels {
+            kernels = format!("{kernels} and {bf16}");
+        }
+        format!("{kernels}, {threads} thread{plural}")
     }
 
     fn compile(
@@ -173,7 +179,7 @@ impl Executable for Compiled {
         let (inputs, outputs) = bindings.resolve(&self.name, &self.inputs, &self.outputs)?;
         let isa = self.shared.isa;
         let new = |p: &Pack| {
-            PackedB::new(isa, p.k, p.n, p.storage()).map_err(|e| Error::Unsupported {
+            PackedB::new(isa, p.left, p.k, p.n, p.storage()).map_err(|e| Error::Unsupported {
                 device: "cpu".into(),
                 kernel: self.name.clone(),
                 message: e.to_string(),

@@ -9,6 +9,8 @@ pub const ISA_VARIABLE: &str = "ANEMONE_CPU_ISA";
 /// A family of kernels, by what it needs of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
+    /// As [`Isa::Avx512`], and dot products of bf16 pairs (AVX512_BF16).
+    Avx512Bf16,
     /// AVX-512 F, BW, VL and DQ, with FMA and F16C.
     Avx512,
     /// AVX2, FMA and F16C.
@@ -21,7 +23,7 @@ pub enum Isa {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The word names none.
-    #[error("unknown instruction set {0:?}, expected avx512, avx2 or portable")]
+    #[error("unknown instruction set {0:?}, expected avx512bf16, avx512, avx2 or portable")]
     Unknown(String),
     /// The machine lacks it.
     #[error("this machine has no {0}, only: {list}", list = list())]
@@ -29,6 +31,9 @@ pub enum Error {
 }
 
 impl Isa {
+    /// Every set, best first.
+    pub const ALL: [Isa; 4] = [Isa::Avx512Bf16, Isa::Avx512, Isa::Avx2, Isa::Portable];
+
     /// The set named by `ANEMONE_CPU_ISA`, otherwise the best that the machine offers.
     pub fn detect() -> Result<Isa, Error> {
         match std::env::var_os(ISA_VARIABLE) {
@@ -50,7 +55,7 @@ impl Isa {
 
     /// Every set of this machine, best first.
     pub fn available() -> impl Iterator<Item = Isa> {
-        [Isa::Avx512, Isa::Avx2, Isa::Portable].into_iter().filter(|isa| isa.is_available())
+        Isa::ALL.into_iter().filter(|isa| isa.is_available())
     }
 
     /// Whether the machine has it.
@@ -67,14 +72,17 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512dq")
             }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => Isa::Avx512.is_available() && avx512_bf16(),
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::Avx512 => false,
+            Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 => false,
         }
     }
 
     /// The word that names it.
     pub fn name(self) -> &'static str {
         match self {
+            Isa::Avx512Bf16 => "avx512bf16",
             Isa::Avx512 => "avx512",
             Isa::Avx2 => "avx2",
             Isa::Portable => "portable",
@@ -87,6 +95,15 @@ fn avx2() -> bool {
     is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c")
+}
+
+/// In tests the instructions are there on every machine with AVX-512: see [`crate::emulation`].
+#[cfg(target_arch = "x86_64")]
+fn avx512_bf16() -> bool {
+    let found = is_x86_feature_detected!("avx512bf16");
+    #[cfg(all(test, target_os = "linux"))]
+    let found = found || crate::emulation::start();
+    found
 }
 
 fn list() -> String {
@@ -103,12 +120,8 @@ impl FromStr for Isa {
     type Err = Error;
 
     fn from_str(word: &str) -> Result<Isa, Error> {
-        match word {
-            "avx512" => Ok(Isa::Avx512),
-            "avx2" => Ok(Isa::Avx2),
-            "portable" => Ok(Isa::Portable),
-            _ => Err(Error::Unknown(word.to_owned())),
-        }
+        let named = Isa::ALL.into_iter().find(|isa| isa.name() == word);
+        named.ok_or_else(|| Error::Unknown(word.to_owned()))
     }
 }
 
@@ -118,7 +131,7 @@ mod tests {
 
     #[test]
     fn every_available_set_can_be_pinned_and_no_other() {
-        for isa in [Isa::Avx512, Isa::Avx2, Isa::Portable] {
+        for isa in Isa::ALL {
             let offered = Isa::available().any(|i| i == isa);
             let expected = if offered { Ok(isa) } else { Err(Error::Missing(isa)) };
             assert_eq!(Isa::pinned(isa.name()), expected);

@@ -7,6 +7,8 @@
 //! laid out; every block says what it relies on.
 
 mod device;
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod emulation;
 pub mod format;
 pub mod gemm;
 pub mod isa;

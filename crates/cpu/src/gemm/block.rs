@@ -12,12 +12,12 @@ use super::product::{B, Memory, regions};
 use crate::format::Format;
 use std::ops::Range;
 
-/// Rows, columns and depth of a block: A's block takes a quarter of a second-level cache of 2 MB,
-/// or half of one of 1 MB; a panel of B is streamed from there, with little more than it through
-/// the first level.
+/// Rows and columns of a block, and bytes of a lane of it: A's block takes a quarter of a
+/// second-level cache of 2 MB, or half of one of 1 MB; a panel of B is streamed from there, with
+/// little more than it through the first level.
 const ROWS: usize = 256;
 const COLS: usize = 1024;
-const DEPTH: usize = 512;
+const LANE_BYTES: usize = 2048;
 /// What a thread may keep packed of either operand.
 const KEPT_BYTES: usize = 16 << 20;
 
@@ -45,7 +45,8 @@ pub(super) type Ready = Option<(*const u8, Range<usize>)>;
 impl Blocking {
     /// Blocks for parts of up to `rows` rows and `cols` columns.
     pub(super) fn new(d: &Description, kernel: &dyn Kernel, rows: usize, cols: usize) -> Blocking {
-        let depth = even(d.k, DEPTH, 1);
+        let unit = kernel.depth_unit();
+        let depth = even(d.k, LANE_BYTES / kernel.lane_bytes(unit) * unit, unit);
         let kept = |lanes: usize| lanes * kernel.lane_bytes(d.k) <= KEPT_BYTES;
         let block_rows = even(rows, ROWS, kernel.mr());
         let direct = d.c.format == Format::F32
@@ -77,7 +78,7 @@ impl Blocking {
         let size = size_of::<f32>();
         let a_depth = if self.keep_a { d.k } else { self.depth };
         let b = match d.b {
-            Right::Packed(Format::F32) => 0,
+            Right::Packed(format) if format == kernel.panel_format() => 0,
             Right::Strided(_) if self.keep_b => {
                 self.part_cols.next_multiple_of(kernel.nr()) * kernel.lane_bytes(d.k)
             }
@@ -292,7 +293,7 @@ impl Work<'_> {
             let size = size_of::<f32>();
             let at = (rows.start * self.d.a.row_stride + depth.start) * size;
             let (first, pitch) = (self.memory.a.wrapping_add(at), mr * self.d.a.row_stride * size);
-            return Panels { first, pitch, format: Format::F32 };
+            return Panels { first, pitch, format: self.kernel.panel_format() };
         }
         let (pitch, offset) = match self.blocking.keep_a {
             true => (self.d.k, depth.start),
@@ -307,7 +308,7 @@ impl Work<'_> {
             // SAFETY: the region has room for the panels of a block of rows.
             unsafe { self.pack(lanes, self.memory.a, rows, depth, mr, first, pitch) };
         }
-        Panels { first, pitch, format: Format::F32 }
+        Panels { first, pitch, format: self.kernel.panel_format() }
     }
 
     /// The panels of B for `cols`; those of a strided operand may still have to be packed.
@@ -323,7 +324,8 @@ impl Work<'_> {
         let nr = self.kernel.nr();
         let scratch = self.regions[1];
         let block_pitch = nr * self.kernel.lane_bytes(depth.len());
-        let in_block = Panels { first: scratch, pitch: block_pitch, format: Format::F32 };
+        let own = self.kernel.panel_format();
+        let in_block = Panels { first: scratch, pitch: block_pitch, format: own };
         let B::Packed(packed) = self.memory.b else {
             if !self.blocking.keep_b {
                 return in_block;
@@ -338,7 +340,7 @@ impl Work<'_> {
         let pitch = packed.panel_bytes();
         let first = packed.panels().wrapping_add(cols.start / nr * pitch + offset);
         // Widening costs a pass over the block, which pays if the block is used often.
-        if format == Format::F32 || rows.len() <= 2 * self.kernel.mr() {
+        if format == own || rows.len() <= 2 * self.kernel.mr() {
             return Panels { first, pitch, format };
         }
         for panel in 0..cols.len().div_ceil(nr) {

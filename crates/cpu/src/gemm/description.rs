@@ -103,6 +103,11 @@ impl Operand {
     pub fn columns(format: Format, col_stride: usize) -> Operand {
         Operand { format, row_stride: 1, col_stride, round: None }
     }
+
+    /// The format of the numbers that are multiplied: what they are rounded to, or stored in.
+    pub fn numbers(&self) -> Format {
+        self.round.unwrap_or(self.format)
+    }
 }
 
 impl Output {
@@ -113,6 +118,15 @@ impl Output {
 }
 
 impl Description {
+    /// The formats of the numbers of both operands, which decide the kernel.
+    pub(super) fn factors(&self) -> [Format; 2] {
+        let right = match self.b {
+            Right::Strided(operand) => operand.numbers(),
+            Right::Packed(storage) => storage,
+        };
+        [self.a.numbers(), right]
+    }
+
     pub(super) fn check(&self) -> Result<(), Error> {
         let (b_format, b_round) = match self.b {
             Right::Strided(operand) => (operand.format, operand.round),

@@ -22,7 +22,18 @@ pub(super) unsafe trait Kernel: Sync {
     /// Columns of a tile.
     fn nr(&self) -> usize;
 
-    /// Bytes of `depth` steps of one lane of a panel; linear in `depth`.
+    /// The format of the numbers in panels, to which packing rounds.
+    fn panel_format(&self) -> Format {
+        Format::F32
+    }
+
+    /// Steps of k that lie together in a panel; a part of a panel starts at a multiple of it.
+    fn depth_unit(&self) -> usize {
+        1
+    }
+
+    /// Bytes of `depth` steps of one lane of a panel; linear for multiples of
+    /// [`Kernel::depth_unit`].
     fn lane_bytes(&self, depth: usize) -> usize {
         depth * size_of::<f32>()
     }
@@ -37,10 +48,11 @@ pub(super) unsafe trait Kernel: Sync {
     ///
     /// # Safety
     /// The machine has the kernel's instructions; the panels hold `depth` steps of `mr` and `nr`
-    /// lanes, or A holds `rows` rows of `depth` numbers if it is no panel; C holds `rows` rows of `cols` elements that nobody else accesses.
+    /// lanes, or A holds `rows` rows of `depth` numbers if it is no panel; C holds `rows` rows of
+    /// `cols` elements that nobody else accesses.
     unsafe fn tile(&self, tile: &Tile);
 
-    /// Packs one panel of `width` lanes.
+    /// Packs one panel of `width` lanes, `mr` or `nr`.
     ///
     /// # Safety
     /// The machine has the kernel's instructions; `source` describes readable memory; `panel`

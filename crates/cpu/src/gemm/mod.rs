@@ -28,27 +28,69 @@ mod thin;
 mod x86_avx2;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512;
+#[cfg(target_arch = "x86_64")]
+mod x86_avx512_bf16;
 
 pub use buffer::AlignedBytes;
 pub use description::{BatchAxis, Description, Error, Operand, Output, Right};
 pub use packed::PackedB;
 pub use product::{B, Product};
 
+use crate::format::Format;
 use crate::isa::Isa;
 use kernel::Kernel;
 
-/// The kernel of an instruction set.
-fn kernel(isa: Isa) -> &'static dyn Kernel {
+/// The kernel of an instruction set for operands with numbers of these formats.
+fn kernel(isa: Isa, left: Format, right: Format) -> &'static dyn Kernel {
+    // Only some machines have instructions for bf16.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables))]
+    let bf16 = [left, right] == [Format::Bf16; 2];
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if isa.is_available() => &x86_avx512::KERNEL,
+        Isa::Avx512Bf16 if isa.is_available() && bf16 => &x86_avx512_bf16::KERNEL,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Avx512Bf16 if isa.is_available() => &x86_avx512::KERNEL,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 if isa.is_available() => &x86_avx2::KERNEL,
         _ => &portable::KERNEL,
     }
 }
 
-/// The name of the kernel that products use with `isa`, such as `avx512-f32-14x32`.
+/// The name of the kernel that products of single precision use with `isa`, such as
+/// `avx512-f32-14x32`.
 pub fn kernel_name(isa: Isa) -> &'static str {
-    kernel(isa).name()
+    kernel_name_for(isa, Format::F32)
+}
+
+/// The name of the kernel that products use with `isa` if both operands' numbers are of this
+/// format, such as `avx512bf16-bf16-14x32`.
+pub fn kernel_name_for(isa: Isa, numbers: Format) -> &'static str {
+    kernel(isa, numbers, numbers).name()
+}
+
+/// One way to compute a product on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The instruction set to ask for.
+    pub isa: Isa,
+    /// The kernel that [`Product::new`] then uses.
+    pub kernel: &'static str,
+}
+
+/// Every kernel that this machine has for a product, each once. The first is the one that is used
+/// unless an instruction set is pinned.
+///
+/// # Errors
+/// As for [`Product::new`].
+pub fn choices(description: &Description) -> Result<Vec<Choice>, Error> {
+    description.check()?;
+    let [left, right] = description.factors();
+    let mut choices: Vec<Choice> = Vec::new();
+    for isa in Isa::available() {
+        let kernel = kernel(isa, left, right).name();
+        if choices.iter().all(|choice| choice.kernel != kernel) {
+            choices.push(Choice { isa, kernel });
+        }
+    }
+    Ok(choices)
 }

@@ -9,9 +9,9 @@ use crate::team::{Team, split};
 
 /// A matrix `[k, n]` in the panels of a kernel, for any number of products.
 ///
-/// Panels are stored as the kernel wants them (`F32`), or in half the memory as `Bf16` or `F16`,
-/// which the kernel widens while it multiplies; a matrix whose numbers are of that format anyway
-/// loses nothing.
+/// Panels are stored as the kernel wants them, or in half the memory as `Bf16` or `F16`, which the
+/// kernel widens while it multiplies; a matrix whose numbers are of that format anyway loses
+/// nothing.
 pub struct PackedB {
     kernel: &'static dyn Kernel,
     k: usize,
@@ -27,11 +27,20 @@ const MAX_NR: usize = 64;
 
 impl PackedB {
     /// Room for a matrix of `k` rows and `n` columns; zero until [`PackedB::pack`] fills it.
-    pub fn new(isa: Isa, k: usize, n: usize, storage: Format) -> Result<PackedB, Error> {
+    ///
+    /// The panels are for products whose left operand has numbers of the format `left`, see
+    /// [`Operand::numbers`](super::Operand::numbers).
+    pub fn new(
+        isa: Isa,
+        left: Format,
+        k: usize,
+        n: usize,
+        storage: Format,
+    ) -> Result<PackedB, Error> {
         if !storage.is_float() {
             return Err(Error::Format { what: "storage of the packed operand", format: storage });
         }
-        let kernel = super::kernel(isa);
+        let kernel = super::kernel(isa, left, storage);
         let mut packed = PackedB { kernel, k, n, storage, panels: AlignedBytes::default() };
         packed.panels = AlignedBytes::new(n.div_ceil(kernel.nr()) * packed.panel_bytes());
         Ok(packed)
@@ -76,7 +85,7 @@ impl PackedB {
     /// `source` is readable and `panel` the writable memory of one panel.
     unsafe fn pack_panel(&self, source: &Source, panel: *mut u8) {
         let nr = self.kernel.nr();
-        if self.storage == Format::F32 {
+        if self.storage == self.kernel.panel_format() {
             // SAFETY: passed on; the kernel of an available instruction set.
             return unsafe { self.kernel.pack(source, nr, panel) };
         }
@@ -132,9 +141,10 @@ impl PackedB {
 
 /// Bytes of `depth` steps of one lane of a panel in `storage`.
 pub(super) fn stored_bytes(kernel: &dyn Kernel, storage: Format, depth: usize) -> usize {
-    match storage {
-        Format::F32 => kernel.lane_bytes(depth),
-        narrow => narrow.bytes() * depth,
+    if storage == kernel.panel_format() {
+        kernel.lane_bytes(depth)
+    } else {
+        storage.bytes() * depth
     }
 }
 

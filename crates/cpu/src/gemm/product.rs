@@ -69,7 +69,8 @@ impl Product {
     /// Plans `description` for teams of up to `threads` threads.
     pub fn new(isa: Isa, threads: usize, description: &Description) -> Result<Product, Error> {
         description.check()?;
-        let kernel = super::kernel(isa);
+        let [left, right] = description.factors();
+        let kernel = super::kernel(isa, left, right);
         let mut d = description.simplified();
         let mut exchanged = false;
         if let Some(other) = d.exchanged().filter(|other| !thin::serves(&d) && thin::serves(other))

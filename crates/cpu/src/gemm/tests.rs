@@ -144,7 +144,8 @@ fn check(isa: Isa, team: &Team, case: &Case, random: &mut Random) {
     let mut scratch = AlignedBytes::new(product.scratch_bytes());
     // What is left from earlier products must not matter.
     scratch.fill(0xff);
-    let mut packed = PackedB::new(isa, d.k, d.n, storage.unwrap_or(Format::F32)).unwrap();
+    let mut packed =
+        PackedB::new(isa, d.a.numbers(), d.k, d.n, storage.unwrap_or(Format::F32)).unwrap();
     // SAFETY: the arrays are as large as the views reach, and C is borrowed mutably.
     unsafe {
         let right = if storage.is_some() {
@@ -183,7 +184,8 @@ fn check(isa: Isa, team: &Team, case: &Case, random: &mut Random) {
                 }
                 let place = at[2] + row * d.c.row_stride + col * d.c.col_stride;
                 let mut expected = sum;
-                // Each of k + 2 additions and products may be off by half a unit.
+                // Each of k + 2 additions and products may be off by half a unit. Products of bf16
+                // are exact, and what is flushed to zero is far below the last term.
                 let mut tolerance = magnitude * (d.k + 2) as f64 * f64::from(f32::EPSILON);
                 if let Some(format) = d.c.round {
                     tolerance += unit(format, expected);
@@ -219,6 +221,19 @@ fn unit(format: Format, x: f64) -> f64 {
     2.0 * x.abs() * relative + smallest
 }
 
+/// The same case with numbers of bf16 on both sides, stored or rounded to.
+fn of_bf16(mut case: Case, random: &mut Random) -> Case {
+    for operand in [&mut case.description.a, &mut case.b] {
+        operand.round = match operand.format {
+            Format::Bf16 => random.chance(2).then_some(Format::Bf16),
+            _ => Some(Format::Bf16),
+        };
+    }
+    case.storage = case.storage.map(|_| Format::Bf16);
+    case.description.b = case.storage.map_or(Right::Strided(case.b), Right::Packed);
+    case
+}
+
 fn check_many(count: usize, seed: u64, mut shape: impl FnMut(&mut Random) -> [usize; 3]) {
     for threads in [1, 3] {
         let team = Team::new(threads).unwrap();
@@ -226,7 +241,10 @@ fn check_many(count: usize, seed: u64, mut shape: impl FnMut(&mut Random) -> [us
             let mut random = Random(seed);
             for _ in 0..count {
                 let [m, n, k] = shape(&mut random);
-                let case = case(&mut random, m, n, k);
+                let mut case = case(&mut random, m, n, k);
+                if random.chance(3) {
+                    case = of_bf16(case, &mut random);
+                }
                 check(isa, &team, &case, &mut random);
             }
         }
@@ -273,8 +291,11 @@ fn every_row_count_of_a_tile_agrees_with_the_reference() {
         let mut random = Random(10);
         for m in 1..30 {
             for n in [1, 7, 16, 31, 32, 33] {
-                let case = case(&mut random, m, n, 17);
-                check(isa, &team, &case, &mut random);
+                for bf16 in [false, true] {
+                    let case = case(&mut random, m, n, 17);
+                    let case = if bf16 { of_bf16(case, &mut random) } else { case };
+                    check(isa, &team, &case, &mut random);
+                }
             }
         }
     }
@@ -313,6 +334,27 @@ fn the_number_of_threads_does_not_change_a_bit() {
     }
 }
 
+/// The best kernel is for both operands; a pinned set never gets another's.
+#[test]
+fn the_kernel_follows_the_numbers_of_both_operands() {
+    let mut random = Random(13);
+    let mut d = of_bf16(case(&mut random, 30, 40, 50), &mut random).description;
+    let name = |isa: Isa, d: &Description| Product::new(isa, 1, d).unwrap().kernel_name();
+    for isa in Isa::available() {
+        let bf16 = name(isa, &d).contains("-bf16-");
+        assert_eq!(bf16, isa == Isa::Avx512Bf16, "{isa}: {}", name(isa, &d));
+    }
+    let choices = choices(&d).unwrap();
+    assert_eq!(choices[0], Choice { isa: Isa::best(), kernel: name(Isa::best(), &d) });
+    assert_eq!(choices.last().unwrap().kernel, name(Isa::Portable, &d));
+    for (i, choice) in choices.iter().enumerate() {
+        assert_eq!(choice.kernel, name(choice.isa, &d));
+        assert!(choices[..i].iter().all(|other| other.kernel != choice.kernel), "{choices:?}");
+    }
+    (d.a.format, d.a.round) = (Format::F32, None);
+    assert_eq!(name(Isa::best(), &d), kernel_name(Isa::best()));
+}
+
 #[test]
 fn integer_operands_and_packed_batches_are_errors() {
     let mut random = Random(12);
@@ -324,5 +366,5 @@ fn integer_operands_and_packed_batches_are_errors() {
     d.b = Right::Packed(Format::F32);
     d.batch = vec![BatchAxis { count: 2, a: 15, b: 20, c: 12 }];
     assert_eq!(Product::new(Isa::Portable, 1, &d).unwrap_err(), Error::PackedBatch);
-    assert!(PackedB::new(Isa::Portable, 3, 4, Format::U8).is_err());
+    assert!(PackedB::new(Isa::Portable, Format::F32, 3, 4, Format::U8).is_err());
 }

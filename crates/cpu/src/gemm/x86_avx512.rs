@@ -5,11 +5,11 @@ use super::kernel::{Finish, Kernel, Source, Strip, Tile};
 use crate::format::Format;
 use std::arch::x86_64::*;
 
-const MR: usize = 14;
+pub(super) const MR: usize = 14;
 /// Vectors across a tile.
-const NV: usize = 2;
-const LANES: usize = 16;
-const NR: usize = NV * LANES;
+pub(super) const NV: usize = 2;
+pub(super) const LANES: usize = 16;
+pub(super) const NR: usize = NV * LANES;
 
 /// Only reached through [`super::kernel`], which checks the machine.
 pub(super) struct Avx512;
@@ -74,10 +74,10 @@ unsafe impl Kernel for Avx512 {
     }
 }
 
-const F32: u8 = 0;
-const BF16: u8 = 1;
-const F16: u8 = 2;
-const FORMATS: [Format; 3] = [Format::F32, Format::Bf16, Format::F16];
+pub(super) const F32: u8 = 0;
+pub(super) const BF16: u8 = 1;
+pub(super) const F16: u8 = 2;
+pub(super) const FORMATS: [Format; 3] = [Format::F32, Format::Bf16, Format::F16];
 
 /// Picks the code for the number of rows, so that a low tile costs no more than its rows.
 #[inline(always)]
@@ -117,6 +117,9 @@ macro_rules! each_row {
     };
 }
 
+// Shared with the kernel for bf16.
+pub(super) use each_row;
+
 /// A tile of `M` rows; B's panel is in format `B`, and A is a panel, or rows if `DIRECT`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
 unsafe fn multiply<const M: usize, const B: u8, const DIRECT: bool>(tile: &Tile) {
@@ -128,12 +131,7 @@ unsafe fn multiply<const M: usize, const B: u8, const DIRECT: bool>(tile: &Tile)
         std::array::from_fn(|g| tile.a.cast::<f32>().wrapping_add(g * GROUP * stride));
     let (mut b, mut ahead) = (tile.b, tile.ahead);
     let size = if B == F32 { 4 } else { 2 };
-    // The tile is written at the end, so its lines are fetched for writing now.
-    for i in 0..M {
-        let row = tile.c.wrapping_add(i * tile.c_stride).cast::<i8>();
-        _mm_prefetch::<_MM_HINT_ET0>(row);
-        _mm_prefetch::<_MM_HINT_ET0>(row.wrapping_add(64));
-    }
+    fetch_tile::<M>(tile);
     for _ in 0..tile.depth {
         // SAFETY: the panels hold `depth` steps of MR and NR lanes, and `M <= MR`; or A has `M`
         // rows of `depth` numbers. Fetching cannot fault.
@@ -159,10 +157,32 @@ unsafe fn multiply<const M: usize, const B: u8, const DIRECT: bool>(tile: &Tile)
         b = b.wrapping_add(tile.b_step * size);
         ahead = ahead.wrapping_add(tile.ahead_step);
     }
+    // SAFETY: passed on.
+    unsafe { store(tile, &sums) }
+}
+
+/// Fetches the lines of the tile for writing, which happens at the end.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+pub(super) fn fetch_tile<const M: usize>(tile: &Tile) {
+    for i in 0..M {
+        let row = tile.c.wrapping_add(i * tile.c_stride).cast::<i8>();
+        _mm_prefetch::<_MM_HINT_ET0>(row);
+        _mm_prefetch::<_MM_HINT_ET0>(row.wrapping_add(64));
+    }
+}
+
+/// Stores the sums of a tile, or adds them to what is there.
+///
+/// # Safety
+/// C is as for [`Kernel::tile`], and `M` is `rows` or less.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+pub(super) unsafe fn store<const M: usize>(tile: &Tile, sums: &[[__m512; NV]; M]) {
     let masks: [__mmask16; NV] = std::array::from_fn(|j| mask(tile.cols.saturating_sub(j * LANES)));
     for (i, sums) in sums.iter().enumerate() {
         for j in 0..NV {
-            // SAFETY: the masks leave `cols` elements of each row, and `M` is `rows`.
+            // SAFETY: the masks leave `cols` elements of each row.
             unsafe {
                 let c = tile.c.wrapping_add(i * tile.c_stride + j * LANES);
                 let old = if tile.accumulate {
@@ -192,7 +212,7 @@ unsafe fn load<const B: u8>(from: *const u8) -> __m512 {
 
 /// The mask of the first `lanes` lanes, at most all.
 #[inline(always)]
-fn mask(lanes: usize) -> __mmask16 {
+pub(super) fn mask(lanes: usize) -> __mmask16 {
     if lanes >= LANES { !0 } else { (1 << lanes) - 1 }
 }
 
@@ -259,7 +279,12 @@ unsafe fn widen(format: Format, from: *const u8, to: *mut f32, count: usize) {
 /// Elements from `index` on, under a mask, as f32.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
-unsafe fn load_masked(format: Format, from: *const u8, index: usize, mask: __mmask16) -> __m512 {
+pub(super) unsafe fn load_masked(
+    format: Format,
+    from: *const u8,
+    index: usize,
+    mask: __mmask16,
+) -> __m512 {
     // SAFETY: the caller vouches for the elements under the mask.
     unsafe {
         match format {
@@ -463,7 +488,7 @@ unsafe fn pack_contiguous<const B: u8>(source: &Source, width: usize, panel: *mu
 
 /// Fetches what the next panel will be packed from.
 #[inline(always)]
-fn fetch_ahead(source: &Source, index: usize) {
+pub(super) fn fetch_ahead(source: &Source, index: usize) {
     let at = source.base.wrapping_add(index * source.format.bytes());
     // SAFETY: fetching changes nothing and cannot fault.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
@@ -503,7 +528,7 @@ unsafe fn pack_transposed<const B: u8>(source: &Source, width: usize, panel: *mu
 /// Transposes a square of numbers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
-fn transpose(square: &mut [__m512; LANES]) {
+pub(super) fn transpose(square: &mut [__m512; LANES]) {
     let r = *square;
     // Within each 128-bit quarter: first pairs of rows, then fours.
     let mut fours = [_mm512_setzero_ps(); LANES];

@@ -117,7 +117,7 @@ impl Trial {
             product,
         };
         if packed {
-            let mut panels = PackedB::new(isa, k, n, format)?;
+            let mut panels = PackedB::new(isa, format, k, n, format)?;
             // SAFETY: `trial.b` holds the matrix that the operand describes.
             unsafe { panels.pack(team, trial.b.as_ptr(), &b) };
             trial.packed = Some(panels);

@@ -43,23 +43,22 @@ pub(crate) struct Plan {
 const PACKED_ROWS: usize = 8;
 
 /// A right operand that is packed when parameters are staged.
+#[derive(PartialEq)]
 pub(crate) struct Pack {
     pub source: PackSource,
     pub byte_offset: usize,
     pub k: usize,
     pub n: usize,
     pub operand: gemm::Operand,
+    /// The format of the left operand's numbers, on which the kernel depends.
+    pub left: Format,
 }
 
 impl Pack {
     /// The format that the packed operand is kept in.
     pub fn storage(&self) -> Format {
-        storage(&self.operand)
+        self.operand.numbers()
     }
-}
-
-fn storage(operand: &gemm::Operand) -> Format {
-    operand.round.unwrap_or(operand.format)
 }
 
 /// Where a packed operand comes from.
@@ -406,7 +405,7 @@ impl Build<'_> {
             batch,
             a: operand(&p.a, p.round_a),
             b: match source {
-                Some(_) => gemm::Right::Packed(storage(&right)),
+                Some(_) => gemm::Right::Packed(right.numbers()),
                 None => gemm::Right::Strided(right),
             },
             c: gemm::Output {
@@ -434,7 +433,17 @@ impl Build<'_> {
             None
         };
         let b = match source {
-            Some(source) => Right::Packed(self.pack(source, p, k, cols, right)),
+            Some(source) => {
+                let pack = Pack {
+                    source,
+                    byte_offset: self.at(&p.b).byte_offset,
+                    k,
+                    n: cols,
+                    operand: right,
+                    left: description.a.numbers(),
+                };
+                Right::Packed(self.pack(pack))
+            }
             None => Right::At(self.at(&p.b)),
         };
         let bias = p.bias.as_ref().map(|bias| self.at(bias));
@@ -444,25 +453,11 @@ impl Build<'_> {
     }
 
     /// The index of a packed operand, shared by products that read the same matrix alike.
-    fn pack(
-        &mut self,
-        source: PackSource,
-        p: &Product,
-        k: usize,
-        n: usize,
-        operand: gemm::Operand,
-    ) -> usize {
-        let byte_offset = self.at(&p.b).byte_offset;
-        let same = |pack: &Pack| {
-            pack.source == source
-                && pack.byte_offset == byte_offset
-                && (pack.k, pack.n) == (k, n)
-                && pack.operand == operand
-        };
-        if let Some(index) = self.packs.iter().position(same) {
+    fn pack(&mut self, pack: Pack) -> usize {
+        if let Some(index) = self.packs.iter().position(|other| *other == pack) {
             return index;
         }
-        self.packs.push(Pack { source, byte_offset, k, n, operand });
+        self.packs.push(pack);
         self.packs.len() - 1
     }
 

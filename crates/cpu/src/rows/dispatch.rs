@@ -23,7 +23,7 @@ macro_rules! dispatch {
             }
             match $isa {
                 // SAFETY: the instruction set was checked, the rest is the place of use's.
-                $crate::isa::Isa::Avx512 => unsafe { avx512($($name),*) },
+                $crate::isa::Isa::Avx512 | $crate::isa::Isa::Avx512Bf16 => unsafe { avx512($($name),*) },
                 // SAFETY: as above.
                 $crate::isa::Isa::Avx2 => unsafe { avx2($($name),*) },
                 #[allow(unused_unsafe)]
