@@ -4,13 +4,16 @@ use crate::format::Format;
 use crate::gemm::{self, AlignedBytes, PackedB};
 use crate::isa::Isa;
 use crate::plan::{self, Context, Own, Pack, PackSource, Plan};
+use crate::profile::{Clock, KernelProfile, StepProfile};
 use crate::rows::Scratch;
 use crate::team::Team;
 use mil::{DataType, Program};
 use runtime::{
     Accumulation, Bindings, CompileOptions, Device, Error, Executable, Placement, Port, Request,
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 use surface::{Reading, Surface, Writing};
 
 /// The CPU.
@@ -24,6 +27,12 @@ struct Shared {
     isa: Isa,
     /// Held while evaluating: the threads and the memory serve one evaluation at a time.
     memory: Mutex<Memory>,
+    /// Whether evaluations are timed.
+    profiling: AtomicBool,
+    /// What was compiled, for profiles.
+    compiled: Mutex<Vec<Weak<Compiled>>>,
+    /// Bytes of packed operands of all requests.
+    packed_bytes: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -65,12 +74,60 @@ impl CpuDevice {
         };
         let memory = Mutex::new(Memory::default());
         let alone = Team::new(1)?;
-        Ok(CpuDevice(Arc::new(Shared { team, alone, isa, memory })))
+        Ok(CpuDevice(Arc::new(Shared {
+            team,
+            alone,
+            isa,
+            memory,
+            profiling: AtomicBool::new(false),
+            compiled: Mutex::default(),
+            packed_bytes: AtomicUsize::new(0),
+        })))
     }
 
     /// Number of threads.
     pub fn threads(&self) -> usize {
         self.0.team.threads()
+    }
+
+    /// Begins a new profile of all that is evaluated from now on, or ends the one that runs.
+    pub fn set_profiling(&self, on: bool) {
+        if on {
+            for compiled in self.compiled() {
+                compiled.clocks.iter().for_each(Clock::reset);
+                compiled.evaluations.reset();
+                compiled.staging.reset();
+            }
+        }
+        self.0.profiling.store(on, Ordering::Relaxed);
+    }
+
+    /// Where the time went since the profile began, for every compiled function that still
+    /// exists, in the order in which they were compiled.
+    pub fn profile(&self) -> Vec<KernelProfile> {
+        let profile = |compiled: Arc<Compiled>| {
+            let step = |(step, clock): (&plan::Step, &Clock)| {
+                let plan::Cost { kind, what, flops, bytes } = step.cost();
+                StepProfile { kind, what, span: clock.span(), flops, bytes }
+            };
+            KernelProfile {
+                name: compiled.name.clone(),
+                evaluations: compiled.evaluations.span(),
+                staging: compiled.staging.span(),
+                steps: compiled.plan.steps.iter().zip(&compiled.clocks).map(step).collect(),
+            }
+        };
+        self.compiled().into_iter().map(profile).collect()
+    }
+
+    /// Bytes of the parameters that requests keep in packed form beside their surfaces.
+    pub fn packed_bytes(&self) -> usize {
+        self.0.packed_bytes.load(Ordering::Relaxed)
+    }
+
+    fn compiled(&self) -> Vec<Arc<Compiled>> {
+        let compiled = self.0.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        compiled.iter().filter_map(Weak::upgrade).collect()
     }
 }
 
@@ -139,7 +196,20 @@ impl Device for CpuDevice {
             memory.rows.reserve(plan.row_bytes);
         }
         let name = function.name.clone();
-        Ok(Arc::new(Compiled { shared: self.0.clone(), name, plan, inputs, outputs }))
+        let compiled = Arc::new(Compiled {
+            shared: self.0.clone(),
+            name,
+            clocks: plan.steps.iter().map(|_| Clock::default()).collect(),
+            evaluations: Clock::default(),
+            staging: Clock::default(),
+            plan,
+            inputs,
+            outputs,
+        });
+        let mut list = self.0.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        list.retain(|other| other.strong_count() > 0);
+        list.push(Arc::downgrade(&compiled));
+        Ok(compiled)
     }
 }
 
@@ -150,6 +220,24 @@ struct Compiled {
     plan: Plan,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
+    /// One for each step, read and written only while profiling.
+    clocks: Vec<Clock>,
+    evaluations: Clock,
+    staging: Clock,
+}
+
+impl Compiled {
+    /// The time, if it is wanted.
+    fn now(&self) -> Option<Instant> {
+        self.shared.profiling.load(Ordering::Relaxed).then(Instant::now)
+    }
+}
+
+/// Counts what began at `start`, if it was timed.
+fn count(clock: &Clock, start: Option<Instant>) {
+    if let Some(start) = start {
+        clock.add(start);
+    }
 }
 
 impl Executable for Compiled {
@@ -185,7 +273,9 @@ impl Executable for Compiled {
                 message: e.to_string(),
             })
         };
-        let packs = self.plan.packs.iter().map(new).collect::<Result<_, _>>()?;
+        let packs = self.plan.packs.iter().map(new).collect::<Result<Vec<_>, _>>()?;
+        let packed_bytes = packs.iter().map(PackedB::bytes).sum();
+        self.shared.packed_bytes.fetch_add(packed_bytes, Ordering::Relaxed);
         let slots = 1 + inputs.len() + outputs.len() + self.plan.constants.len();
         let mut request = Bound {
             reading: Vec::with_capacity(inputs.len()),
@@ -217,6 +307,13 @@ struct Bound {
 // SAFETY: `pointers` is empty outside `evaluate`, which borrows the whole request mutably; all
 // other fields are `Send`.
 unsafe impl Send for Bound {}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let bytes = self.packs.iter().map(PackedB::bytes).sum();
+        self.compiled.shared.packed_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
 
 impl Bound {
     /// Packs the operands whose source is selected.
@@ -280,12 +377,14 @@ impl Bound {
             own,
             alone: &compiled.shared.alone,
         };
-        for step in &compiled.plan.steps {
+        for (step, clock) in compiled.plan.steps.iter().zip(&compiled.clocks) {
+            let start = compiled.now();
             // SAFETY: the arena is as large as the plan asked for when it was compiled, the
             // guards keep every surface to this evaluation, and surfaces are as large as their
             // ports.
             let result = unsafe { step.run(&mut context) };
             result.map_err(|message| Error::Evaluate { kernel: compiled.name.clone(), message })?;
+            count(clock, start);
         }
         Ok(())
     }
@@ -293,11 +392,16 @@ impl Bound {
 
 impl Request for Bound {
     fn stage(&mut self) -> Result<(), Error> {
-        self.pack(|source| matches!(source, PackSource::Input(_)))
+        let start = self.compiled.now();
+        let result = self.pack(|source| matches!(source, PackSource::Input(_)));
+        count(&self.compiled.staging, start);
+        result
     }
 
     fn evaluate(&mut self, accumulation: Accumulation) -> Result<(), Error> {
+        let start = self.compiled.now();
         let result = self.run(accumulation);
+        count(&self.compiled.evaluations, start);
         self.reading.clear();
         self.writing.clear();
         self.pointers.clear();

@@ -14,6 +14,7 @@ pub mod gemm;
 pub mod isa;
 pub mod measure;
 mod plan;
+pub mod profile;
 pub mod rows;
 pub mod team;
 mod vecmath;

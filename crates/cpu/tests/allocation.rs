@@ -112,11 +112,15 @@ fn evaluating_allocates_nothing() {
     }
     let mut request = executable.bind(bindings).expect("the surfaces fit");
     request.evaluate(Accumulation::Replace).expect("nothing is in use");
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    assert!(before > 0, "the counter counts");
-    for accumulation in [Accumulation::Replace, Accumulation::Add, Accumulation::Replace] {
-        request.evaluate(accumulation).expect("nothing is in use");
-        request.stage().expect("nothing is in use");
+    assert!(ALLOCATIONS.load(Ordering::Relaxed) > 0, "the counter counts");
+    for profiling in [false, true] {
+        device.set_profiling(profiling);
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        for accumulation in [Accumulation::Replace, Accumulation::Add, Accumulation::Replace] {
+            request.evaluate(accumulation).expect("nothing is in use");
+            request.stage().expect("nothing is in use");
+        }
+        let after = ALLOCATIONS.load(Ordering::Relaxed);
+        assert_eq!(after - before, 0, "with a profile: {profiling}");
     }
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
 }

@@ -118,6 +118,24 @@ impl Product {
         self.kernel.name()
     }
 
+    /// Number of products, and m, n and k of each, as they were simplified.
+    pub fn dims(&self) -> [usize; 4] {
+        let d = &self.description;
+        let (m, n) = if self.exchanged { (d.n, d.m) } else { (d.m, d.n) };
+        [self.batch, m, n, d.k]
+    }
+
+    /// Bytes of both operands and of the result; those of a broadcast operand count every time.
+    pub fn bytes(&self) -> usize {
+        let d = &self.description;
+        let b = match d.b {
+            Right::Strided(operand) => operand.format,
+            Right::Packed(storage) => storage,
+        };
+        let c = d.m * d.n * d.c.format.bytes() * if d.c.accumulate { 2 } else { 1 };
+        self.batch * (d.m * d.k * d.a.format.bytes() + d.k * d.n * b.bytes() + c)
+    }
+
     /// Bytes of scratch memory that a run needs.
     pub fn scratch_bytes(&self) -> usize {
         self.parts * self.thread_bytes + ALIGNMENT

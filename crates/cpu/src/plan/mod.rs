@@ -3,10 +3,11 @@
 //! `lower` turns operations into a graph of few kinds of node in which views are free; `fuse`
 //! groups nodes into units, each one pass over memory; `loops` joins units that repeat themselves
 //! over the same axes, such as those of attention over heads; `place` gives tensors their memory;
-//! `build` makes the steps, `body` those of a loop; `step` runs them.
+//! `build` makes the steps, `body` those of a loop; `step` runs them and `cost` says what each does.
 
 mod body;
 mod build;
+mod cost;
 mod emit_rows;
 mod fuse;
 mod graph;
@@ -20,5 +21,6 @@ mod step;
 mod view;
 
 pub(crate) use build::{Pack, PackSource, Plan, compile};
+pub(crate) use cost::Cost;
 pub(crate) use loop_step::Own;
-pub(crate) use step::Context;
+pub(crate) use step::{Context, Step};

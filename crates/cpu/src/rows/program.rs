@@ -118,6 +118,27 @@ impl RowProgram {
         &self.operands
     }
 
+    /// How many values it computes for each element of a row: loads and stores are not counted.
+    pub fn operations(&self) -> usize {
+        let steps = self.passes.iter().flat_map(|pass| &pass.rows);
+        let moves = |instr: &Instr| {
+            matches!(instr, Instr::Load { .. } | Instr::Expand { .. }) || instr.is_store()
+        };
+        steps.filter(|step| !moves(&step.instr)).count() + self.columns.len()
+    }
+
+    /// Bytes of the elements that it reads and writes, each counted once for an array.
+    pub fn bytes(&self) -> usize {
+        let bytes = |operand: &Operand| {
+            let axes = self.space.outer.iter().zip(&operand.outer_strides);
+            let rows: usize =
+                axes.filter(|(_, stride)| **stride != 0).map(|(&count, _)| count).product();
+            let inner = if operand.inner_stride == 0 { 1 } else { self.space.inner };
+            rows * inner * operand.format.bytes()
+        };
+        self.operands.iter().map(bytes).sum()
+    }
+
     /// How much scratch memory a run on a team of `threads` needs.
     pub fn scratch_bytes(&self, threads: usize) -> usize {
         self.layout().end * threads.max(1) * size_of::<f32>()

@@ -1,8 +1,12 @@
 //! `anemone bench`.
 
 mod gemm;
+mod process;
 mod report;
+mod roofline;
 mod sample;
+mod subject;
+mod train;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -27,6 +31,7 @@ pub struct Bench {
 #[derive(Debug, Subcommand)]
 enum What {
     Gemm(gemm::Gemm),
+    Train(train::Train),
 }
 
 impl Bench {
@@ -34,6 +39,7 @@ impl Bench {
     pub fn run(self) -> anyhow::Result<()> {
         match self.what {
             What::Gemm(bench) => bench.run(),
+            What::Train(bench) => bench.run(),
         }
     }
 }

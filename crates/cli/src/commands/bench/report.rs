@@ -22,6 +22,18 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Sentences below the table.
     pub notes: Vec<String>,
+    /// What has another form than figures.
+    pub tables: Vec<Table>,
+}
+
+/// Lines that are not figures with a spread.
+pub struct Table {
+    /// Its key in the JSON object.
+    pub name: &'static str,
+    /// For machines.
+    pub rows: Vec<Value>,
+    /// For people.
+    pub text: String,
 }
 
 /// What the machine does at most, with the threads of the run.
@@ -58,8 +70,6 @@ pub struct Row {
     pub kernels: Vec<String>,
 }
 
-// The other benchmarks use what `gemm` does not.
-#[allow(dead_code)]
 impl Row {
     /// A figure without peak and kernels.
     pub fn new(name: impl Into<String>, unit: &'static str, spread: Spread) -> Row {
@@ -124,7 +134,15 @@ pub fn memory_peaks(team: &Team) -> Vec<Peak> {
 impl Report {
     /// A report without figures.
     pub fn new(bench: &'static str, threads: usize) -> Report {
-        Report { bench, threads, settings: Map::new(), peaks: vec![], rows: vec![], notes: vec![] }
+        Report {
+            bench,
+            threads,
+            settings: Map::new(),
+            peaks: vec![],
+            rows: vec![],
+            notes: vec![],
+            tables: vec![],
+        }
     }
 
     /// The value of the peak with this name, if it was measured.
@@ -146,14 +164,18 @@ impl Report {
     }
 
     fn json(&self) -> Value {
-        json!({
+        let mut json = json!({
             "bench": self.bench,
             "threads": self.threads,
             "settings": self.settings,
             "peaks": self.peaks,
             "rows": self.rows,
             "notes": self.notes,
-        })
+        });
+        for table in &self.tables {
+            json[table.name] = Value::Array(table.rows.clone());
+        }
+        json
     }
 
     fn table(&self) -> String {
@@ -191,6 +213,9 @@ impl Report {
             );
             text.push_str(line.trim_end());
             text.push('\n');
+        }
+        for table in &self.tables {
+            text.push_str(&table.text);
         }
         for note in &self.notes {
             _ = writeln!(text, "\n{note}");
