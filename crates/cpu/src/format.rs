@@ -15,6 +15,8 @@ pub enum Format {
     I32,
     /// Unsigned bytes.
     U8,
+    /// Signed bytes.
+    I8,
 }
 
 impl Format {
@@ -23,7 +25,7 @@ impl Format {
         match self {
             Format::F32 | Format::I32 => 4,
             Format::Bf16 | Format::F16 => 2,
-            Format::U8 => 1,
+            Format::U8 | Format::I8 => 1,
         }
     }
 
@@ -41,6 +43,7 @@ impl Format {
             Format::F16 => f16::from_f32(value).to_f32(),
             Format::I32 => value as i32 as f32,
             Format::U8 => value as u8 as f32,
+            Format::I8 => value as i8 as f32,
         }
     }
 
@@ -57,6 +60,7 @@ impl Format {
                 Format::F16 => (*base.cast::<f16>().add(index)).to_f32(),
                 Format::I32 => *base.cast::<i32>().add(index) as f32,
                 Format::U8 => *base.add(index) as f32,
+                Format::I8 => *base.cast::<i8>().add(index) as f32,
             }
         }
     }
@@ -75,6 +79,7 @@ impl Format {
                 Format::F16 => *base.cast::<f16>().add(index) = f16::from_f32(value),
                 Format::I32 => *base.cast::<i32>().add(index) = value as i32,
                 Format::U8 => *base.add(index) = value as u8,
+                Format::I8 => *base.cast::<i8>().add(index) = value as i8,
             }
         }
     }
@@ -95,6 +100,7 @@ mod tests {
         assert!(Format::Bf16.round(f32::NAN).is_nan());
         assert_eq!(Format::U8.round(-3.0), 0.0);
         assert_eq!(Format::I32.round(-3.7), -3.0);
+        assert_eq!((Format::I8.round(-130.0), Format::I8.round(-3.7)), (-128.0, -3.0));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod block;
 mod buffer;
 mod description;
 mod generic;
+pub mod int8;
 mod kernel;
 mod packed;
 mod portable;

@@ -166,6 +166,18 @@ impl Element for u8 {
     }
 }
 
+impl Element for i8 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self as f32
+    }
+
+    #[inline(always)]
+    fn narrow(value: f32) -> i8 {
+        value as i8
+    }
+}
+
 /// The nearest `bf16`.
 #[inline(always)]
 pub(super) fn round_bf16(value: f32) -> f32 {
@@ -240,6 +252,7 @@ unsafe fn load_body(to: &mut [f32], window: &Window<'_>) {
             Format::F16 => load_as::<F16>(to, window),
             Format::I32 => load_as::<i32>(to, window),
             Format::U8 => load_as::<u8>(to, window),
+            Format::I8 => load_as::<i8>(to, window),
         }
     }
 }
@@ -308,6 +321,7 @@ unsafe fn store_body(window: &Window<'_>, from: *const f32, from_stride: usize) 
             Format::F16 => store_as::<F16>(window, from, from_stride),
             Format::I32 => store_as::<i32>(window, from, from_stride),
             Format::U8 => store_as::<u8>(window, from, from_stride),
+            Format::I8 => store_as::<i8>(window, from, from_stride),
         }
     }
 }

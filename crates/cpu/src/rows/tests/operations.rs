@@ -137,7 +137,7 @@ fn every_format_is_stored_to_the_nearest() {
     ]);
     values.extend([6e-8, 3e-8, 2.9e-8, 6.1e-5, 1e-40, 3.3e38, 3.4e38, -1e10, 1e10, 255.6, 256.0]);
     let count = values.len();
-    for format in [Format::F32, Format::Bf16, Format::F16, Format::I32, Format::U8] {
+    for format in [Format::F32, Format::Bf16, Format::F16, Format::I32, Format::U8, Format::I8] {
         let mut builder = RowBuilder::new(&[], count);
         let value = builder.load(dense(0, Format::F32, &[], count));
         builder.store(dense(1, format, &[], count), value);
