@@ -15,6 +15,10 @@ pub enum Isa {
     Avx512,
     /// AVX2, FMA and F16C.
     Avx2,
+    /// As [`Isa::Neon`], and matrix products of bf16 (FEAT_BF16).
+    NeonBf16,
+    /// NEON, which 64-bit Arm processors have.
+    Neon,
     /// What every machine has.
     Portable,
 }
@@ -23,16 +27,17 @@ pub enum Isa {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The word names none.
-    #[error("unknown instruction set {0:?}, expected avx512bf16, avx512, avx2 or portable")]
+    #[error("unknown instruction set {0:?}, expected one of {all}", all = names(Isa::ALL))]
     Unknown(String),
     /// The machine lacks it.
-    #[error("this machine has no {0}, only: {list}", list = list())]
+    #[error("this machine has no {0}, only: {found}", found = names(Isa::available()))]
     Missing(Isa),
 }
 
 impl Isa {
     /// Every set, best first.
-    pub const ALL: [Isa; 4] = [Isa::Avx512Bf16, Isa::Avx512, Isa::Avx2, Isa::Portable];
+    pub const ALL: [Isa; 6] =
+        [Isa::Avx512Bf16, Isa::Avx512, Isa::Avx2, Isa::NeonBf16, Isa::Neon, Isa::Portable];
 
     /// The set named by `ANEMONE_CPU_ISA`, otherwise the best that the machine offers.
     pub fn detect() -> Result<Isa, Error> {
@@ -76,6 +81,14 @@ impl Isa {
             Isa::Avx512Bf16 => Isa::Avx512.is_available() && avx512_bf16(),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 => false,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonBf16 => {
+                Isa::Neon.is_available() && std::arch::is_aarch64_feature_detected!("bf16")
+            }
+            #[cfg(not(target_arch = "aarch64"))]
+            Isa::Neon | Isa::NeonBf16 => false,
         }
     }
 
@@ -85,6 +98,8 @@ impl Isa {
             Isa::Avx512Bf16 => "avx512bf16",
             Isa::Avx512 => "avx512",
             Isa::Avx2 => "avx2",
+            Isa::NeonBf16 => "neonbf16",
+            Isa::Neon => "neon",
             Isa::Portable => "portable",
         }
     }
@@ -106,8 +121,8 @@ fn avx512_bf16() -> bool {
     found
 }
 
-fn list() -> String {
-    Isa::available().map(Isa::name).collect::<Vec<_>>().join(", ")
+fn names(sets: impl IntoIterator<Item = Isa>) -> String {
+    sets.into_iter().map(Isa::name).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Isa {

@@ -13,6 +13,10 @@
 //! An element of C is summed in the same order whatever the number of threads, so results do not
 //! depend on it.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64_bf16;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_neon;
 mod block;
 mod buffer;
 mod description;
@@ -44,7 +48,7 @@ use kernel::Kernel;
 /// The kernel of an instruction set for operands with numbers of these formats.
 fn kernel(isa: Isa, left: Format, right: Format) -> &'static dyn Kernel {
     // Only some machines have instructions for bf16.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables))]
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(unused_variables))]
     let bf16 = [left, right] == [Format::Bf16; 2];
     match isa {
         #[cfg(target_arch = "x86_64")]
@@ -53,6 +57,10 @@ fn kernel(isa: Isa, left: Format, right: Format) -> &'static dyn Kernel {
         Isa::Avx512 | Isa::Avx512Bf16 if isa.is_available() => &x86_avx512::KERNEL,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 if isa.is_available() => &x86_avx2::KERNEL,
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonBf16 if isa.is_available() && bf16 => &aarch64_bf16::KERNEL,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonBf16 if isa.is_available() => &aarch64_neon::KERNEL,
         _ => &portable::KERNEL,
     }
 }

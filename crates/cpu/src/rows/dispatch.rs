@@ -28,7 +28,7 @@ macro_rules! dispatch {
                 $crate::isa::Isa::Avx2 => unsafe { avx2($($name),*) },
                 #[allow(unused_unsafe)]
                 // SAFETY: the place of use has the reason.
-                $crate::isa::Isa::Portable => unsafe { $plain($($name),*) },
+                _ => unsafe { $plain($($name),*) },
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
