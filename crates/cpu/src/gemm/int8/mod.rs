@@ -11,6 +11,8 @@
 //! channel's weights, is taken off again. Integer sums are exact, so every kernel gives the same
 //! result, whatever the number of threads.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64_dot;
 mod generic;
 mod kernel;
 mod part;
@@ -50,6 +52,13 @@ fn kernels(isa: Isa) -> Vec<&'static dyn Kernel> {
         if isa == Isa::Avx2 && isa.is_available() {
             found.push(&x86_widen::AVX2);
         }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if isa.is_available()
+        && matches!(isa, Isa::Neon | Isa::NeonBf16)
+        && std::arch::is_aarch64_feature_detected!("dotprod")
+    {
+        found.push(&aarch64_dot::KERNEL);
     }
     if found.is_empty() {
         found.push(&portable::KERNEL);
