@@ -8,7 +8,7 @@ use cpu::CpuDevice;
 use mil::DataType;
 use models::{Layout, Shape};
 use passes::autodiff::Recompute;
-use runtime::Device;
+use runtime::{Device, Products};
 use std::sync::Arc;
 use train::NetworkOptions;
 
@@ -78,6 +78,7 @@ impl Kind {
                 layout: Layout::TokenMajor,
                 compute,
                 head_compute: compute,
+                forward_products: Products::Native,
                 recompute: Recompute::Cheap,
             });
         }
@@ -91,6 +92,7 @@ impl Kind {
             compute,
             // The loss and what it is computed from are the host's.
             head_compute: DataType::Fp32,
+            forward_products: Products::Native,
             recompute: Recompute::Everything,
         })
     }

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use generate::{Generator, GeneratorOptions, Sampler, Sampling, Weights};
 use mil::DataType;
 use models::Config;
-use runtime::Device;
+use runtime::{Device, Products};
 use std::path::Path;
 use surface::Surface;
 use train::Trainer;
@@ -77,7 +77,8 @@ const STORY: usize = 240;
 impl Sample<'_> {
     /// Writes a story from the end of another one on.
     pub fn story(&self, weights: &Weights) -> anyhow::Result<String> {
-        let options = GeneratorOptions { capacity: STORY + 1, compute: self.compute };
+        let (capacity, compute) = (STORY + 1, self.compute);
+        let options = GeneratorOptions { capacity, compute, products: Products::Native };
         let mut generator = Generator::new(self.device, self.config, weights, options)?;
         let sampling = Sampling { temperature: 0.7, top_p: 0.95, seed: self.seed };
         let mut sampler = Sampler::new(sampling)?;

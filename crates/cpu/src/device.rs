@@ -1,9 +1,9 @@
 //! The device: compiles functions into plans and evaluates them on surfaces.
 
 use crate::format::Format;
-use crate::gemm::{self, AlignedBytes, PackedB};
+use crate::gemm::{self, AlignedBytes, PackedB, int8};
 use crate::isa::Isa;
-use crate::plan::{self, Context, Own, Pack, PackSource, Plan};
+use crate::plan::{self, Context, IntegerPack, IntegerSource, Own, Pack, PackSource, Plan};
 use crate::profile::{Clock, KernelProfile, StepProfile};
 use crate::rows::Scratch;
 use crate::team::Team;
@@ -276,6 +276,14 @@ impl Executable for Compiled {
         let packs = self.plan.packs.iter().map(new).collect::<Result<Vec<_>, _>>()?;
         let packed_bytes = packs.iter().map(PackedB::bytes).sum();
         self.shared.packed_bytes.fetch_add(packed_bytes, Ordering::Relaxed);
+        let new = |p: &IntegerPack| {
+            int8::Weights::new(isa, p.side, p.k, p.channels).map_err(|e| Error::Unsupported {
+                device: "cpu".into(),
+                kernel: self.name.clone(),
+                message: e.to_string(),
+            })
+        };
+        let integers = self.plan.integers.iter().map(new).collect::<Result<_, _>>()?;
         let slots = 1 + inputs.len() + outputs.len() + self.plan.constants.len();
         let mut request = Bound {
             reading: Vec::with_capacity(inputs.len()),
@@ -285,7 +293,13 @@ impl Executable for Compiled {
             inputs,
             outputs,
             packs,
+            integers,
         };
+        for (pack, weights) in request.compiled.plan.integers.iter().zip(&mut request.integers) {
+            if let IntegerSource::Bytes(w) = &pack.source {
+                weights.set(&w.bytes, &w.scales);
+            }
+        }
         request.pack(|source| matches!(source, PackSource::Constant(_)))?;
         request.stage()?;
         Ok(Box::new(request))
@@ -298,6 +312,7 @@ struct Bound {
     inputs: Vec<Surface>,
     outputs: Vec<Surface>,
     packs: Vec<PackedB>,
+    integers: Vec<int8::Weights>,
     // Kept between evaluations for their capacity only; empty outside `evaluate`.
     reading: Vec<Reading>,
     writing: Vec<Writing>,
@@ -315,6 +330,26 @@ impl Drop for Bound {
     }
 }
 
+/// The bytes of what is packed; `reading` keeps a surface readable.
+fn source<'a>(
+    compiled: &'a Compiled,
+    inputs: &[Surface],
+    source: PackSource,
+    reading: &'a mut Option<Reading>,
+) -> Result<&'a [u8], Error> {
+    match source {
+        PackSource::Input(index) => {
+            let read = inputs[index].read().map_err(|source| Error::Surface {
+                kernel: compiled.name.clone(),
+                name: compiled.inputs[index].name.clone(),
+                source,
+            })?;
+            Ok(reading.insert(read))
+        }
+        PackSource::Constant(index) => Ok(&compiled.plan.constants[index]),
+    }
+}
+
 impl Bound {
     /// Packs the operands whose source is selected.
     fn pack(&mut self, selected: impl Fn(PackSource) -> bool) -> Result<(), Error> {
@@ -323,23 +358,28 @@ impl Bound {
             if !selected(pack.source) {
                 continue;
             }
-            let reading;
-            let bytes: &[u8] = match pack.source {
-                PackSource::Input(index) => {
-                    reading = self.inputs[index].read().map_err(|source| Error::Surface {
-                        kernel: compiled.name.clone(),
-                        name: compiled.inputs[index].name.clone(),
-                        source,
-                    })?;
-                    &reading
-                }
-                PackSource::Constant(index) => &compiled.plan.constants[index],
-            };
+            let mut reading = None;
+            let bytes = source(compiled, &self.inputs, pack.source, &mut reading)?;
             // SAFETY: the operand's strides were made from a view of a tensor that `bytes` holds
             // whole, since a surface is at least as large as its port.
             unsafe {
                 let base = bytes.as_ptr().add(pack.byte_offset);
                 packed.pack(&compiled.shared.team, base, &pack.operand);
+            }
+        }
+        for (pack, weights) in compiled.plan.integers.iter().zip(&mut self.integers) {
+            let IntegerSource::Numbers { from, byte_offset, operand } = &pack.source else {
+                continue;
+            };
+            if !selected(*from) {
+                continue;
+            }
+            let mut reading = None;
+            let bytes = source(compiled, &self.inputs, *from, &mut reading)?;
+            // SAFETY: as above.
+            unsafe {
+                let base = bytes.as_ptr().add(*byte_offset);
+                weights.quantize(&compiled.shared.team, base, operand);
             }
         }
         Ok(())
@@ -369,6 +409,7 @@ impl Bound {
         let mut context = Context {
             pointers: &self.pointers,
             packs: &self.packs,
+            integers: &self.integers,
             team: &compiled.shared.team,
             isa: compiled.shared.isa,
             product_scratch: products,

@@ -5,7 +5,7 @@
 use crate::Error;
 use mil::{DataType, Program};
 use models::{CacheShape, Config, Layout, Role, Shape};
-use runtime::{Accumulation, Bindings, CompileOptions, Device, Executable, Request};
+use runtime::{Accumulation, Bindings, CompileOptions, Device, Executable, Products, Request};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use surface::Surface;
@@ -20,6 +20,8 @@ pub struct GeneratorOptions {
     pub capacity: usize,
     /// Element type of matrix products.
     pub compute: DataType,
+    /// How products with parameters are computed.
+    pub products: Products,
 }
 
 /// Prompt tokens that are computed together.
@@ -259,6 +261,7 @@ impl Build<'_> {
     ) -> Result<Arc<dyn Executable>, Error> {
         let options = CompileOptions {
             parameters: parameters.iter().map(|p| (*p).to_owned()).collect(),
+            products: self.options.products,
             ..CompileOptions::default()
         };
         let name = function.name.clone();

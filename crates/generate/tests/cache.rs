@@ -5,7 +5,7 @@ use generate::{Generator, GeneratorOptions, Weights};
 use mil::{DataType, Function, Program};
 use models::Layout::TokenMajor;
 use models::{Config, Role, Shape};
-use runtime::{Accumulation, Bindings, CompileOptions, Device};
+use runtime::{Accumulation, Bindings, CompileOptions, Device, Products};
 use std::collections::BTreeMap;
 use surface::Surface;
 
@@ -119,7 +119,8 @@ fn the_cache_changes_nothing() {
     let device = CpuDevice::new(Some(2)).expect("two threads can be started");
     for config in [config(Halves, true, true), config(Interleaved, false, false)] {
         let weights = weights(&config);
-        let options = GeneratorOptions { capacity: 48, compute: DataType::Fp32 };
+        let options =
+            GeneratorOptions { capacity: 48, compute: DataType::Fp32, products: Products::Native };
         let mut generator =
             Generator::new(&device, &config, &weights, options).expect("it compiles");
         // Longer than a chunk, so that both the chunk and single tokens follow what is cached.
@@ -147,7 +148,8 @@ fn what_does_not_fit_is_refused_and_reads_nothing() {
     let device = CpuDevice::new(Some(1)).expect("a device");
     let config = config(models::RopeStyle::Halves, false, true);
     let mut weights = weights(&config);
-    let options = GeneratorOptions { capacity: 4, compute: DataType::Fp32 };
+    let options =
+        GeneratorOptions { capacity: 4, compute: DataType::Fp32, products: Products::Native };
     let mut generator = Generator::new(&device, &config, &weights, options).expect("it compiles");
     let error = generator.read(&[1, 50], |_| ()).expect_err("there is no token 50");
     assert_eq!(error.to_string(), "token 50 is not in the vocabulary of 50");

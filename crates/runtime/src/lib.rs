@@ -42,6 +42,8 @@ pub struct CompileOptions {
     pub parameters: Vec<String>,
     /// How often that is.
     pub staging: Staging,
+    /// How matrix products with parameters or constants are computed.
+    pub products: Products,
     /// Outputs that [`Accumulation::Add`] adds to instead of replacing.
     pub accumulators: Vec<String>,
     /// Inputs whose value is known now. They are no ports; shapes may depend on them.
@@ -58,6 +60,19 @@ pub enum Staging {
     Rare,
     /// About as often as the function is evaluated: training.
     Often,
+}
+
+/// How matrix products are computed whose right operand is a parameter or a constant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Products {
+    /// In the types of the program.
+    #[default]
+    Native,
+    /// In 8-bit integers, with sums in 32 bits: the right operand is quantized when it is staged,
+    /// with one scale for every column, and the left one when the product is computed, with one
+    /// for every row (`max|x| / 127`). An approximation that the program does not ask for; a
+    /// device that does not offer it refuses to compile.
+    Int8,
 }
 
 impl CompileOptions {

@@ -10,7 +10,9 @@ use crate::Error;
 use mil::{DataType, Function, Program};
 use models::{Config, Layout, Parameter, Role, Shape};
 use passes::autodiff::{self, Recompute};
-use runtime::{Accumulation, Bindings, CompileOptions, Device, Executable, Port, Request, Staging};
+use runtime::{
+    Accumulation, Bindings, CompileOptions, Device, Executable, Port, Products, Request, Staging,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use surface::Surface;
@@ -56,6 +58,9 @@ pub struct NetworkOptions {
     pub compute: DataType,
     /// Element type of the matrix products outside the layers: the classifier's.
     pub head_compute: DataType,
+    /// How the layers' forward functions compute products with parameters. Their gradients are
+    /// those of native products (straight through), and so are the backward and the head's.
+    pub forward_products: Products,
     /// What the backward functions compute again instead of keeping. Channel-first, [`Cheap`] is
     /// [`Everything`] but [`models::taps`], and so is [`Everything`]: a device of that layout
     /// computes fast, and what it gives besides `y` costs.
@@ -95,7 +100,8 @@ impl Network {
             0..MANY => Staging::Often,
             _ => Staging::Rare,
         };
-        let mut build = Build { device, staging, surface_bytes: 0, scratch_bytes: 0 };
+        let products = Products::Native;
+        let mut build = Build { device, staging, products, surface_bytes: 0, scratch_bytes: 0 };
         let parameters = build.parameters(config)?;
 
         let embed = models::embed(config, shape, layout, options.head_compute)?;
@@ -132,7 +138,9 @@ impl Network {
 
         let table = ["embedding".to_owned()];
         let embed = build.compile(embed, &table)?;
+        build.products = options.forward_products;
         let forward = build.compile(layer_gradient.forward, &layer_ports)?;
+        build.products = Products::Native;
         let backward = build.compile(layer_gradient.backward, &layer_ports)?;
         let head_ports = ["final_norm".to_owned(), "classifier".to_owned()];
         let head = build.compile(head, &head_ports)?;
@@ -348,6 +356,7 @@ fn ports_of(parameters: &[ParameterState], port: impl Fn(&Role) -> Option<String
 struct Build<'a> {
     device: &'a dyn Device,
     staging: Staging,
+    products: Products,
     surface_bytes: usize,
     scratch_bytes: usize,
 }
@@ -392,6 +401,7 @@ impl Build<'_> {
                 .filter(|name| function.output(name).is_some())
                 .collect(),
             staging: self.staging,
+            products: self.products,
             ..CompileOptions::default()
         };
         let name = function.name.clone();

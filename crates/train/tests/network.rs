@@ -53,7 +53,16 @@ fn network(device: &dyn Device, config: &Config, options: &NetworkOptions) -> Ne
 
 fn options(layout: Layout, compute: DataType, recompute: Recompute) -> NetworkOptions {
     let head_compute = DataType::Fp32;
-    NetworkOptions { shape: SHAPE, micro_batches: 1, layout, compute, head_compute, recompute }
+    let forward_products = runtime::Products::Native;
+    NetworkOptions {
+        shape: SHAPE,
+        micro_batches: 1,
+        layout,
+        compute,
+        head_compute,
+        forward_products,
+        recompute,
+    }
 }
 
 /// The losses of two micro-batches whose gradients are added, and all gradients.

@@ -140,6 +140,7 @@ fn host(
         parameters: own(&options.parameters, &|name| function.input(name).is_some()),
         accumulators: own(&options.accumulators, &|name| function.output(name).is_some()),
         staging: options.staging,
+        products: options.products,
         constants: BTreeMap::new(),
         weights: options.weights.clone(),
     };

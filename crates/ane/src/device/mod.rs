@@ -17,7 +17,7 @@ use crate::Engine;
 use crate::target::Limits;
 use mil::{Function, Literal, Program, Type};
 use passes::{pack, partition};
-use runtime::{CompileOptions, Device, Error, Executable};
+use runtime::{CompileOptions, Device, Error, Executable, Products};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -192,6 +192,15 @@ impl Device for AneDevice {
                 device: "ane".into(),
                 kernel: name.to_owned(),
                 message: "its shapes depend on the values of inputs; kernels have fixed shapes"
+                    .into(),
+            });
+        }
+        if options.products != Products::Native {
+            return Err(Error::Unsupported {
+                device: "ane".into(),
+                kernel: name.to_owned(),
+                message: "products in 8-bit integers are an option of the cpu device; a program \
+                    can ask for them with quantize and dequantize"
                     .into(),
             });
         }

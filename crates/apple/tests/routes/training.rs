@@ -39,6 +39,7 @@ fn trainer(engine: Arc<dyn Engine>, weights: WeightStrategy) -> Trainer {
         layout: Layout::ChannelFirst,
         compute: DataType::Fp16,
         head_compute: DataType::Fp32,
+        forward_products: runtime::Products::Native,
         recompute: Recompute::Everything,
     };
     let network = Network::new(&device, &config, &options).unwrap();

@@ -5,6 +5,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use generate::{Generator, GeneratorOptions, Sampler, Sampling};
 use models::Config;
+use runtime::Products;
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
@@ -49,6 +50,10 @@ pub struct Generate {
     /// Element type of matrix products
     #[arg(long, value_name = "TYPE", default_value = "fp32", value_parser = ["fp32", "bf16", "fp16"])]
     dtype: String,
+    /// Multiply with parameters in 8-bit integers, quantized on the spot: with one scale for each
+    /// output channel, and one for each token's activations
+    #[arg(long)]
+    int8: bool,
     /// Threads [default: as many as the machine runs at once]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -79,7 +84,8 @@ impl Generate {
             bail!("the prompt has {} tokens, the model's context {capacity}", prompt.len());
         }
         let compute = mil::DataType::from_name(&self.dtype).context("an element type")?;
-        let options = GeneratorOptions { capacity, compute };
+        let products = if self.int8 { Products::Int8 } else { Products::Native };
+        let options = GeneratorOptions { capacity, compute, products };
         let mut generator = Generator::new(&*device.device, &config, &weights, options)?;
 
         let mut writer = Output::new(tokenizer.as_ref(), self.json);

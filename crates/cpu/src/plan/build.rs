@@ -2,6 +2,7 @@
 
 use super::fuse::{self, Unit, UnitKind};
 use super::graph::{Graph, Kind, NodeId, Product, Val};
+use super::integer::{self, IntegerPack};
 use super::loop_step::OwnBytes;
 use super::loops;
 use super::lower::{self, Lowered};
@@ -14,7 +15,7 @@ use crate::format::Format;
 use crate::gemm::{self, AlignedBytes};
 use crate::isa::Isa;
 use mil::{DataType, Function, Op, ValueId};
-use runtime::{CompileOptions, Error, Staging};
+use runtime::{CompileOptions, Error, Products, Staging};
 use std::collections::HashMap;
 
 /// A compiled function.
@@ -35,6 +36,8 @@ pub(crate) struct Plan {
     pub constants: Vec<AlignedBytes>,
     /// What is packed once per update.
     pub packs: Vec<Pack>,
+    /// The same for integer products.
+    pub integers: Vec<IntegerPack>,
     /// Every operation with the place where it runs.
     pub operations: Vec<(String, Op, String)>,
 }
@@ -87,6 +90,7 @@ pub(crate) fn compile(
         .collect();
     check_elements(&graph, &function.name)?;
     rewrite::convert_in_products(&mut graph);
+    integer::requantize(&mut graph);
     strip_conversions(&mut graph);
     place::separate_outputs(&mut graph, &accumulates);
     let uses = graph.uses();
@@ -124,8 +128,10 @@ pub(crate) fn compile(
     let mut build = Build::new(&graph, &places, isa, threads, &function.name);
     build.is_parameter = is_parameter;
     build.staging = options.staging;
+    build.products = options.products;
     build.constant_of = constant_of;
     build.units(&units)?;
+    let integers = std::mem::take(&mut build.integers);
     let (steps, packs, place_of) = build.finish();
     let own = steps.iter().map(Step::own_bytes).fold(OwnBytes::default(), OwnBytes::max);
     let product_bytes = steps.iter().map(Step::product_bytes).max().unwrap_or(0);
@@ -157,6 +163,7 @@ pub(crate) fn compile(
         own,
         constants,
         packs,
+        integers,
         operations,
     })
 }
@@ -204,13 +211,15 @@ pub(super) struct Build<'a> {
     pub(super) graph: &'a Graph,
     pub(super) places: &'a Places,
     pub(super) isa: Isa,
-    threads: usize,
+    pub(super) threads: usize,
     is_parameter: Vec<bool>,
     staging: Staging,
+    products: Products,
     constant_of: HashMap<NodeId, usize>,
     pub(super) kernel: String,
     packs: Vec<Pack>,
-    steps: Vec<Step>,
+    pub(super) integers: Vec<IntegerPack>,
+    pub(super) steps: Vec<Step>,
     /// Where nodes are computed.
     place_of: HashMap<NodeId, &'static str>,
 }
@@ -227,6 +236,8 @@ impl<'a> Build<'a> {
         Build {
             is_parameter: vec![false; graph.nodes.len()],
             staging: Staging::default(),
+            products: Products::default(),
+            integers: vec![],
             constant_of: HashMap::new(),
             kernel: kernel.to_owned(),
             packs: vec![],
@@ -275,8 +286,11 @@ impl Build<'_> {
         let accumulates = self.places.of[node].as_ref().is_some_and(|p| p.accumulates);
         match &graph.nodes[node].kind {
             Kind::Product(product) => {
-                self.product(node, product, accumulates)?;
-                return Ok("matrix product");
+                return self.product(node, product, accumulates);
+            }
+            Kind::Integer(product) => {
+                self.integer(node, product)?;
+                return Ok("integer matrix product");
             }
             Kind::Concat(parts, axis) => {
                 let mut begin = 0;
@@ -364,10 +378,15 @@ impl Build<'_> {
         Ok("gather or scatter")
     }
 
-    fn product(&mut self, node: NodeId, p: &Product, accumulates: bool) -> Result<(), Error> {
+    fn product(
+        &mut self,
+        node: NodeId,
+        p: &Product,
+        accumulates: bool,
+    ) -> Result<&'static str, Error> {
         let n = &self.graph.nodes[node];
         if n.dims.contains(&0) {
-            return Ok(());
+            return Ok("matrix product");
         }
         let place = self.places.of[node].as_ref().expect("a product is stored");
         let rank = n.dims.len();
@@ -394,9 +413,6 @@ impl Build<'_> {
             Kind::Constant(_) => Some(PackSource::Constant(self.constant_of[&p.b.node])),
             _ => None,
         };
-        // A few rows read each element once: packing it would only cost memory.
-        let often = matches!(source, Some(PackSource::Input(_))) && self.staging == Staging::Often;
-        let source = source.filter(|_| !batched && rows >= PACKED_ROWS && !often);
         let right = operand(&p.b, p.round_b);
         let mut description = gemm::Description {
             m: rows,
@@ -404,10 +420,7 @@ impl Build<'_> {
             k,
             batch,
             a: operand(&p.a, p.round_a),
-            b: match source {
-                Some(_) => gemm::Right::Packed(right.numbers()),
-                None => gemm::Right::Strided(right),
-            },
+            b: gemm::Right::Strided(right),
             c: gemm::Output {
                 format: self.format(node),
                 row_stride: stride(place.strides[rank - 2]),
@@ -417,6 +430,18 @@ impl Build<'_> {
             },
             bias: p.bias.as_ref().map(|bias| self.format(bias.node)),
         };
+        let as_bytes = source.filter(|_| self.products == Products::Int8 && !accumulates);
+        if let Some(source) = as_bytes
+            && self.quantized(node, p, &description, source)?
+        {
+            return Ok("integer matrix product");
+        }
+        // A few rows read each element once: packing it would only cost memory.
+        let often = matches!(source, Some(PackSource::Input(_))) && self.staging == Staging::Often;
+        let source = source.filter(|_| !batched && rows >= PACKED_ROWS && !often);
+        if source.is_some() {
+            description.b = gemm::Right::Packed(right.numbers());
+        }
         let kernel = self.kernel.clone();
         let new = |d: &gemm::Description| {
             gemm::Product::new(self.isa, self.threads, d).map_err(|e| Error::Unsupported {
@@ -449,7 +474,7 @@ impl Build<'_> {
         let bias = p.bias.as_ref().map(|bias| self.at(bias));
         let step = ProductStep { replace, add, a: self.at(&p.a), b, c: place.location, bias };
         self.steps.push(Step::Product(Box::new(step)));
-        Ok(())
+        Ok("matrix product")
     }
 
     /// The index of a packed operand, shared by products that read the same matrix alike.
@@ -503,7 +528,7 @@ impl Build<'_> {
         Table { at: self.at(val), rows: val.view.dims[0], width: val.view.dims[1] }
     }
 
-    fn location(&self, node: NodeId) -> Location {
+    pub(super) fn location(&self, node: NodeId) -> Location {
         self.places.of[node].as_ref().expect("the node is stored").location
     }
 
@@ -515,7 +540,7 @@ impl Build<'_> {
         location
     }
 
-    fn format(&self, node: NodeId) -> Format {
+    pub(super) fn format(&self, node: NodeId) -> Format {
         format(self.graph.nodes[node].dtype).expect("products only read native element types")
     }
 }

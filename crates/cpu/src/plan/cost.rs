@@ -32,6 +32,10 @@ impl Step {
         match self {
             Step::Rows(step) => rows(&step.replace),
             Step::Product(step) => product(&step.replace, matches!(step.b, Right::Packed(_))),
+            Step::Integer(step) => {
+                let (what, flops, bytes) = step.product.cost();
+                cost("integer product", what, flops, bytes)
+            }
             Step::GatherRows { table, count, .. } => {
                 let what = format!("{count} of {}x{}", table.rows, table.width);
                 cost("gather", what, 0, 2 * count * table.width * float)

@@ -2,11 +2,12 @@
 
 use super::fuse::{Unit, UnitKind};
 use super::graph::{Graph, Kind, MapOp, NodeId, Val};
+use super::integer::Quantization;
 use super::place::{Places, element_bytes, format};
 use super::step::RowStep;
 use super::view::View;
 use crate::format::Format;
-use crate::rows::{self, Rounding, RowBuilder, RowProgram};
+use crate::rows::{self, Binary, Rounding, RowBuilder, RowProgram};
 use mil::DataType;
 use std::collections::HashMap;
 
@@ -108,6 +109,11 @@ impl<'a> Emit<'a> {
                     MapOp::Unary(op) => self.builder.unary(*op, args[0]),
                     MapOp::Binary(op) => self.builder.binary(*op, args[0], args[1]),
                     MapOp::Select => self.builder.select(args[0], args[1], args[2]),
+                    MapOp::Quantize(q) => self.quantize(*q, n.dtype, args[0]),
+                    MapOp::Dequantize(q) => {
+                        let x = self.with(Binary::Sub, args[0], q.zero as f32);
+                        self.with(Binary::Mul, x, q.scale)
+                    }
                 }
             }
             Kind::Reduce(op, arg) => {
@@ -155,6 +161,28 @@ impl<'a> Emit<'a> {
                 (true, true) => self.builder.accumulate_scalar(target, value),
             }
         }
+    }
+
+    /// Clipped first, which changes nothing but that the rest is exact.
+    fn quantize(&mut self, q: Quantization, dtype: DataType, x: rows::Value) -> rows::Value {
+        /// Adding 1.5·2²³ leaves no room for a fraction: the sum rounds to nearest even.
+        const MAGIC: f32 = 12_582_912.0;
+        let (low, high) = dtype.int_range().expect("quantized numbers are integers");
+        let steps = self.with(Binary::Div, x, q.scale);
+        let x = self.with(Binary::Max, steps, (low as i32 - q.zero) as f32);
+        let x = self.with(Binary::Min, x, (high as i32 - q.zero) as f32);
+        let x = self.with(Binary::Add, x, MAGIC);
+        let x = self.with(Binary::Sub, x, MAGIC);
+        let x = self.with(Binary::Add, x, q.zero as f32);
+        // What is no number is stored as 0, and whatever reads the bytes on the way reads that.
+        let is_number = self.builder.binary(Binary::Eq, steps, steps);
+        let zero = self.builder.constant(0.0);
+        self.builder.select(is_number, x, zero)
+    }
+
+    fn with(&mut self, op: Binary, x: rows::Value, constant: f32) -> rows::Value {
+        let constant = self.builder.constant(constant);
+        self.builder.binary(op, x, constant)
     }
 
     fn argument(&mut self, arg: &Val) -> rows::Value {

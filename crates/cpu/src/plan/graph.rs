@@ -3,6 +3,7 @@
 //! There are few kinds of node. Softmax, norms, attention and convolution are written as maps,
 //! row reductions and products, and it is fusion that makes one kernel of them again.
 
+use super::integer::{IntegerProduct, Quantization};
 use super::view::View;
 use crate::rows::{Binary, Reduction, Unary};
 use interp::Array;
@@ -43,6 +44,8 @@ pub(crate) enum Kind {
     ReduceColumns(Reduction, Val),
     /// a `[…, m, k]` times b `[…, k, n]`, plus a bias over n.
     Product(Box<Product>),
+    /// The same of bytes, with constant weights; the node's elements are C's in order.
+    Integer(Box<IntegerProduct>),
     /// Arguments joined along an axis; of a single one, a copy.
     Concat(Vec<Val>, usize),
     /// Rows of the table `[V, N]` at the indices `[T]`; the node is `[T, N]`.
@@ -66,6 +69,10 @@ pub(crate) enum MapOp {
     Binary(Binary),
     /// The second argument where the first is not zero, else the third.
     Select,
+    /// Numbers to bytes: `x / scale`, rounded to nearest even, plus the zero point, saturated.
+    Quantize(Quantization),
+    /// Bytes to numbers.
+    Dequantize(Quantization),
 }
 
 /// A matrix product. Batch axes broadcast: each view has the node's batch dims.
@@ -133,6 +140,7 @@ impl Graph {
             Kind::Map(_, args) | Kind::Concat(args, _) => args.iter().collect(),
             Kind::Reduce(_, x) | Kind::ReduceColumns(_, x) => vec![x],
             Kind::Product(p) => [&p.a, &p.b].into_iter().chain(&p.bias).collect(),
+            Kind::Integer(p) => [&p.x].into_iter().chain(&p.bias).collect(),
             Kind::GatherRows { table, indices } => vec![table, indices],
             Kind::Pick { x, indices } => vec![x, indices],
             Kind::AddRows { base, indices, updates } => {

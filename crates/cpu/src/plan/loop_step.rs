@@ -114,6 +114,7 @@ impl LoopStep {
                 let mut body = Context {
                     pointers: &own.pointers,
                     packs: &[],
+                    integers: &[],
                     team: alone,
                     isa,
                     product_scratch: &mut own.products,

@@ -11,6 +11,7 @@ mod cost;
 mod emit_rows;
 mod fuse;
 mod graph;
+mod integer;
 mod loop_step;
 mod loops;
 mod lower;
@@ -22,5 +23,6 @@ mod view;
 
 pub(crate) use build::{Pack, PackSource, Plan, compile};
 pub(crate) use cost::Cost;
+pub(crate) use integer::{IntegerPack, IntegerSource};
 pub(crate) use loop_step::Own;
 pub(crate) use step::{Context, Step};

@@ -63,7 +63,8 @@ pub(crate) fn format(dtype: DataType) -> Option<Format> {
         DataType::Bf16 => Format::Bf16,
         DataType::Fp16 => Format::F16,
         DataType::Int32 => Format::I32,
-        DataType::Bool => Format::U8,
+        DataType::Bool | DataType::Uint8 => Format::U8,
+        DataType::Int8 => Format::I8,
         _ => return None,
     })
 }

@@ -1,5 +1,6 @@
 //! The steps of a plan. Running one allocates nothing, but for the interpreter's.
 
+use super::integer::IntegerStep;
 use super::loop_step::{LoopStep, Own, OwnBytes};
 use super::place::{Location, element_bytes};
 use super::view::View;
@@ -17,6 +18,8 @@ pub(crate) enum Step {
     Rows(Box<RowStep>),
     /// A matrix product.
     Product(Box<ProductStep>),
+    /// A matrix product of bytes.
+    Integer(Box<IntegerStep>),
     /// Rows of a table.
     GatherRows { table: Table, indices: Location, count: usize, output: Location },
     /// One element of each row.
@@ -87,6 +90,8 @@ pub(crate) struct Context<'a> {
     /// Addresses by slot.
     pub pointers: &'a [*mut u8],
     pub packs: &'a [PackedB],
+    /// Weights of integer products.
+    pub integers: &'a [gemm::int8::Weights],
     pub team: &'a Team,
     pub isa: Isa,
     pub product_scratch: &'a mut [u8],
@@ -128,6 +133,7 @@ impl Step {
                 let products = p.add.iter().chain([&p.replace]);
                 products.map(gemm::Product::scratch_bytes).max().unwrap_or(0)
             }
+            Step::Integer(p) => p.product.scratch_bytes(),
             _ => 0,
         }
     }
@@ -182,6 +188,12 @@ impl Step {
                 let bias = p.bias.map(|location| at(location).cast_const());
                 // SAFETY: as above; the description was made from the operands' own views.
                 unsafe { product.run(c.team, at(p.a), b, at(p.c), bias, c.product_scratch) };
+            }
+            Step::Integer(p) => {
+                let weights = &c.integers[p.weights];
+                let (x, to, bias) = (at(p.x), at(p.c), p.bias.map(|bias| at(bias).cast_const()));
+                // SAFETY: the plan places operands and result of these shapes there, apart.
+                unsafe { p.product.run(c.team, x, weights, to, bias, c.product_scratch) };
             }
             Step::GatherRows { table, indices, count, output } => {
                 let (from, to) = (Address(at(table.at)), Address(at(*output)));

@@ -5,6 +5,7 @@ use cpu::CpuDevice;
 use mil::DataType;
 use models::{Config, Layout, Shape};
 use passes::autodiff::Recompute;
+use runtime::Products;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub fn network_in(config: &Config, compute: DataType) -> Network {
         layout: Layout::TokenMajor,
         compute,
         head_compute: compute,
+        forward_products: Products::Native,
         recompute: Recompute::Cheap,
     };
     Network::new(&device, config, &options).expect("the model compiles")

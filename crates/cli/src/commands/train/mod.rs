@@ -14,6 +14,7 @@ use clap::Args;
 use data::Data;
 use mil::DataType;
 use progress::Progress;
+use runtime::Products;
 use serde_json::json;
 use settings::{Flags, Settings};
 use std::path::{Path, PathBuf};
@@ -81,6 +82,9 @@ impl Train {
         let mut network_options = kind.network(shape, settings.dtype.into())?;
         if !kind.is_engine() {
             network_options.recompute = settings.recompute.into();
+            if settings.forward_int8 {
+                network_options.forward_products = Products::Int8;
+            }
         }
         network_options.micro_batches = settings.accum;
         let network = Network::new(&*device.device, &config, &network_options)?;

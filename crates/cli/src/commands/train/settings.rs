@@ -100,6 +100,10 @@ pub struct Flags {
     /// What is computed again in the backward pass instead of kept [default: cheap]
     #[arg(long, value_name = "WHAT")]
     recompute: Option<Again>,
+    /// Multiply with the layers' parameters in 8-bit integers in the forward pass; gradients are
+    /// those of the products as they would be without (straight through)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    forward_int8: Option<bool>,
     /// Steps between two validations; 0 for only at the end [default: a tenth of the run]
     #[arg(long, value_name = "N")]
     eval_every: Option<u64>,
@@ -195,6 +199,8 @@ pub struct Settings {
     #[serde(default = "Scale::none")]
     pub loss_scale: Scale,
     pub recompute: Again,
+    #[serde(default)]
+    pub forward_int8: bool,
     pub eval_every: u64,
     pub eval_batches: usize,
     pub save_every: u64,
@@ -263,6 +269,10 @@ impl Settings {
         }
         set(&mut s.loss_scale, f.loss_scale);
         set(&mut s.recompute, f.recompute);
+        set(&mut s.forward_int8, f.forward_int8);
+        if s.forward_int8 && kind.is_engine() {
+            bail!("--forward-int8 is for the cpu device, not for {}", s.device);
+        }
         set(&mut s.eval_batches, f.eval_batches.map(|v| v as usize));
         if !resumed {
             // These follow the length of the run unless they are given.
@@ -305,6 +315,7 @@ impl Settings {
             dtype: Compute::Fp32,
             loss_scale: Scale::Auto,
             recompute: Again::Cheap,
+            forward_int8: false,
             eval_every: 0,
             eval_batches: 8,
             save_every: 0,

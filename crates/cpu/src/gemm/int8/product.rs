@@ -191,6 +191,19 @@ impl Product {
         self.kernel.name()
     }
 
+    /// Shape and kernel; operations, two for each multiplication and its sum; bytes of operands and
+    /// result, each counted once.
+    pub fn cost(&self) -> (String, usize, usize) {
+        let d = &self.description;
+        let shape = format!("{}x {}x{}x{}", d.batch, d.m, d.n, d.k);
+        let channels = if d.weights == Side::Left { d.m } else { d.n };
+        let rows = d.m + d.n - channels;
+        let bytes = d.batch * rows * d.k * d.activations.format.bytes()
+            + channels * d.k
+            + d.batch * d.m * d.n * d.output.format.bytes();
+        (format!("{shape} {}", self.kernel_name()), 2 * d.batch * d.m * d.n * d.k, bytes)
+    }
+
     /// Bytes of scratch memory that a run needs.
     pub fn scratch_bytes(&self) -> usize {
         self.grid.0 * self.grid.1 * self.thread_bytes + ALIGNMENT

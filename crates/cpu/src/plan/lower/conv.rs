@@ -2,6 +2,8 @@
 //! copy: its windows are a view.
 
 use super::Lower;
+use super::quantized::Candidate;
+use crate::gemm::int8::Side;
 use crate::plan::graph::{MapOp, Val};
 use crate::plan::view::View;
 use crate::rows::Binary;
@@ -25,7 +27,16 @@ impl Lower<'_> {
             mil::shape::conv_geometry(&self.params(operation), &x.view.dims, &weight.view.dims)?;
         let spatial = dims.len() - 2;
         let groups = geometry.groups;
-        let x = self.padded(&x, &geometry.pads, 0.0, &name);
+        let candidate = Candidate { operation, x: &x, weight: "weight", channels: 0 };
+        let mut bytes = self.as_bytes(&candidate).filter(|_| groups == 1);
+        let x = match &mut bytes {
+            // What stands for 0 is around the image.
+            Some(bytes) => {
+                let zero = bytes.quantization.zero;
+                self.padded(&bytes.x.clone(), &geometry.pads, f64::from(zero), &name)
+            }
+            None => self.padded(&x, &geometry.pads, 0.0, &name),
+        };
         let (batch, channels) = (x.view.dims[0], x.view.dims[1]);
         let (outputs, inputs) = (weight.view.dims[0], weight.view.dims[1]);
         let kernel = &weight.view.dims[2..];
@@ -48,6 +59,14 @@ impl Lower<'_> {
         let taps = inputs * kernel.iter().product::<usize>();
         let pixels: usize = dims[2..].iter().product();
         let windows = Val { node: x.node, view };
+        if let Some(bytes) = bytes {
+            let x = self.reshaped(&windows, &[batch, taps, pixels]);
+            let bias = bias.map(|bias| self.reshaped(&bias, &[outputs]));
+            let (shape, wide) = ([outputs, pixels, taps], [batch, outputs, pixels]);
+            let out =
+                self.integer_product(Side::Left, bytes, x, bias, shape, (&wide, dtype, &name));
+            return Ok(Some(self.reshaped(&out, &dims)));
+        }
         let windows = self.reshaped(&windows, &[batch, groups, taps, pixels]);
         let weight = self.reshaped(&weight, &[1, groups, outputs / groups, taps]);
         let wide = [batch, groups, outputs / groups, pixels];

@@ -8,17 +8,21 @@ mod elementwise;
 mod index;
 mod movement;
 mod product;
+mod quantized;
 mod reduce;
 
-use super::graph::{Call, Graph, Kind, Val};
+use super::graph::{Call, Graph, Kind, NodeId, Val};
+use super::integer::Quantization;
 use crate::rows::MAX_RANK;
 use interp::Array;
 use mil::{
     Arg, DataType, Env, Function, Literal, Op, OpError, Operand, Operation, Params, Tensor, Type,
     ValueId, Weights,
 };
+use quantized::StoredWeight;
 use runtime::Error;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// A lowered function.
 pub(crate) struct Lowered {
@@ -42,6 +46,8 @@ pub(crate) fn lower(
         function,
         weights,
         graph: Graph::default(),
+        stored: HashMap::new(),
+        dequantized: HashMap::new(),
     };
     let mut inputs = vec![];
     for &id in &function.inputs {
@@ -104,6 +110,10 @@ struct Lower<'a> {
     /// Values that the graph computes.
     vals: Vec<Option<Val>>,
     graph: Graph,
+    /// Constants that the program stores as bytes, by the value that they become.
+    stored: HashMap<ValueId, Arc<StoredWeight>>,
+    /// Nodes that only say what bytes mean: the bytes, and their meaning.
+    dequantized: HashMap<NodeId, (Val, Quantization)>,
 }
 
 impl Env for Lower<'_> {
@@ -143,6 +153,9 @@ impl Lower<'_> {
         // What is folded takes memory: a constant repeated stays a view of the one.
         let limit = if operation.op == Op::Tile { 1 << 12 } else { 1 << 27 };
         if known && self.count(&types) <= limit {
+            if operation.op == Op::ConstexprAffineDequantize {
+                self.remember_weight(operation)?;
+            }
             return self.fold(operation, &types);
         }
         match self.native(operation)? {
@@ -197,6 +210,7 @@ impl Lower<'_> {
             Linear | Matmul => one(self.product(operation)?),
             ScaledDotProductAttention => one(self.attention(operation)?),
             Conv => one(self.conv(operation)?),
+            Quantize | Dequantize => one(self.quantization(operation)?),
             Softmax | ReduceSum | ReduceMean | ReduceMax | ReduceMin | ReduceLogSumExp
             | LayerNorm => one(self.reduction(operation)?),
             Gather | GatherAlongAxis | Scatter | ScatterAlongAxis => one(self.index(operation)?),

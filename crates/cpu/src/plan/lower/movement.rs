@@ -162,7 +162,12 @@ impl Lower<'_> {
                 if amount == 0 {
                     continue;
                 }
-                let constant = self.constant_node(&mil::Tensor::float(dtype, fill), "padding");
+                let tensor = match dtype.is_int() {
+                    true => mil::Tensor::from_i64s(dtype, &[], &[fill as i64]),
+                    false => Ok(mil::Tensor::float(dtype, fill)),
+                };
+                let tensor = tensor.expect("a number of this type");
+                let constant = self.constant_node(&tensor, "padding");
                 let mut dims = out.view.dims.clone();
                 dims[axis] = amount;
                 let view = constant.view.broadcast(&dims);

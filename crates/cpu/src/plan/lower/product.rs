@@ -1,6 +1,7 @@
 //! Matrix products: linear layers, `matmul`, attention.
 
 use super::Lower;
+use super::quantized::Candidate;
 use crate::plan::graph::{Kind, MapOp, Product, Val};
 use crate::plan::view::View;
 use crate::rows::Binary;
@@ -34,6 +35,11 @@ impl Lower<'_> {
                 return Ok(None);
             }
             let rows = dims[..dims.len() - 1].iter().product();
+            let candidate = Candidate { operation, x: &x, weight: "weight", channels: 0 };
+            if let Some(bytes) = self.as_bytes(&candidate) {
+                let out = self.integer_linear(bytes, bias, [rows, n, k], dtype, &name);
+                return Ok(Some(self.reshaped(&out, &dims)));
+            }
             let flat = self.reshaped(&x, &[rows, k]);
             let weight = Val { node: y.node, view: y.view.permute(&[1, 0]) };
             let out = self.matrix_product(flat, weight, bias, &[rows, n], dtype, &name);
@@ -44,6 +50,16 @@ impl Lower<'_> {
         }
         let params = self.params(operation);
         let (flip_x, flip_y) = (params.bool("transpose_x")?, params.bool("transpose_y")?);
+        if y.view.dims.len() == 2 && !flip_x {
+            let channels = usize::from(!flip_y);
+            let candidate = Candidate { operation, x: &x, weight: "y", channels };
+            if let Some(bytes) = self.as_bytes(&candidate) {
+                let (n, k) = (y.view.dims[channels], y.view.dims[1 - channels]);
+                let rows = dims[..dims.len() - 1].iter().product();
+                let out = self.integer_linear(bytes, None, [rows, n, k], dtype, &name);
+                return Ok(Some(self.reshaped(&out, &dims)));
+            }
+        }
         let flipped = |v: Val, flip: bool| {
             let rank = v.view.dims.len();
             let mut perm: Vec<usize> = (0..rank).collect();
