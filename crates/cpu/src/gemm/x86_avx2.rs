@@ -91,11 +91,18 @@ unsafe fn rows<const B: u8>(tile: &Tile) {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn multiply<const M: usize, const B: u8>(tile: &Tile) {
     let mut sums = [[_mm256_setzero_ps(); NV]; M];
-    let (mut a, mut b) = (tile.a.cast::<f32>(), tile.b);
+    let (mut a, mut b, mut ahead) = (tile.a.cast::<f32>(), tile.b, tile.ahead);
     let size = if B == F32 { 4 } else { 2 };
+    // The tile is written at the end, so its lines are fetched now.
+    for i in 0..M {
+        let row = tile.c.wrapping_add(i * tile.c_stride).cast::<i8>();
+        _mm_prefetch::<_MM_HINT_T0>(row);
+    }
     for _ in 0..tile.depth {
-        // SAFETY: the panels hold `depth` steps of MR and NR lanes, and `M <= MR`.
+        // SAFETY: the panels hold `depth` steps of MR and NR lanes, and `M <= MR`. Fetching cannot
+        // fault.
         unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
             let columns: [__m256; NV] = std::array::from_fn(|j| load::<B>(b.add(j * LANES * size)));
             for (i, sums) in sums.iter_mut().enumerate() {
                 let x = _mm256_set1_ps(*a.add(i));
@@ -105,6 +112,7 @@ unsafe fn multiply<const M: usize, const B: u8>(tile: &Tile) {
             }
             a = a.add(MR);
             b = b.wrapping_add(tile.b_step * size);
+            ahead = ahead.wrapping_add(tile.ahead_step);
         }
     }
     for (i, sums) in sums.iter().enumerate() {
@@ -289,5 +297,107 @@ unsafe fn columns(strip: &Strip) {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn pack(source: &Source, width: usize, panel: *mut f32) {
     // SAFETY: passed on.
-    unsafe { generic::pack::<Simd>(source, width, panel) }
+    unsafe {
+        match (source.format, source.lane_stride, source.depth_stride) {
+            (Format::F32, 1, _) => pack_contiguous::<F32>(source, width, panel),
+            (Format::Bf16, 1, _) => pack_contiguous::<BF16>(source, width, panel),
+            (_, 1, _) => pack_contiguous::<F16>(source, width, panel),
+            (Format::F32, _, 1) => pack_transposed::<F32>(source, width, panel),
+            (Format::Bf16, _, 1) => pack_transposed::<BF16>(source, width, panel),
+            (_, _, 1) => pack_transposed::<F16>(source, width, panel),
+            _ => return generic::pack::<Simd>(source, width, panel),
+        }
+        if let Some(format) = source.round.filter(|&f| f != source.format) {
+            round(format, panel, source.depth * width);
+        }
+    }
+}
+
+/// Packs lanes that are neighbors in memory.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn pack_contiguous<const B: u8>(source: &Source, width: usize, panel: *mut f32) {
+    let bytes = source.format.bytes();
+    let whole = source.lanes - source.lanes % LANES;
+    for step in 0..source.depth {
+        let from = source.base.wrapping_add(step * source.depth_stride * bytes);
+        let to = panel.wrapping_add(step * width);
+        // SAFETY: lanes of a step of the source and of the panel. What the next panel will be
+        // packed from is fetched, which cannot fault.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(width * bytes).cast());
+            for lane in (0..whole).step_by(LANES) {
+                _mm256_storeu_ps(to.add(lane), load::<B>(from.add(lane * bytes)));
+            }
+            for lane in whole..width {
+                let inside = lane < source.lanes;
+                *to.add(lane) = if inside { source.format.read(from, lane) } else { 0.0 };
+            }
+        }
+    }
+}
+
+/// Packs lanes that are contiguous along k, by transposing squares of 8 in registers.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn pack_transposed<const B: u8>(source: &Source, width: usize, panel: *mut f32) {
+    let bytes = source.format.bytes();
+    let whole = source.depth - source.depth % LANES;
+    for lane in (0..width).step_by(LANES) {
+        // A panel of A has fewer lanes than a vector.
+        let lanes = LANES.min(width - lane);
+        for step in (0..whole).step_by(LANES) {
+            let mut square = [_mm256_setzero_ps(); LANES];
+            for (i, row) in square.iter_mut().enumerate() {
+                if lane + i < source.lanes {
+                    let at = ((lane + i) * source.lane_stride + step) * bytes;
+                    // SAFETY: eight steps below the depth of a lane of the source.
+                    *row = unsafe { load::<B>(source.base.add(at)) };
+                }
+            }
+            transpose(&mut square);
+            for (i, &row) in square.iter().enumerate() {
+                let to = panel.wrapping_add((step + i) * width + lane);
+                // SAFETY: the mask leaves lanes below `width` of a step below `depth`.
+                unsafe {
+                    if lanes == LANES {
+                        _mm256_storeu_ps(to, row);
+                    } else {
+                        _mm256_maskstore_ps(to, mask(lanes), row);
+                    }
+                }
+            }
+        }
+    }
+    let rest = Source {
+        base: source.base.wrapping_add(whole * bytes),
+        depth: source.depth - whole,
+        round: None,
+        ..*source
+    };
+    // SAFETY: the steps that are left, of source and panel.
+    unsafe { generic::pack::<Simd>(&rest, width, panel.add(whole * width)) }
+}
+
+/// Transposes a square of numbers.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn transpose(square: &mut [__m256; LANES]) {
+    let r = *square;
+    // Within each half: first pairs of rows, then fours.
+    let mut fours = [_mm256_setzero_ps(); LANES];
+    for i in [0, 4] {
+        let low = _mm256_castps_pd(_mm256_unpacklo_ps(r[i], r[i + 1]));
+        let high = _mm256_castps_pd(_mm256_unpackhi_ps(r[i], r[i + 1]));
+        let next_low = _mm256_castps_pd(_mm256_unpacklo_ps(r[i + 2], r[i + 3]));
+        let next_high = _mm256_castps_pd(_mm256_unpackhi_ps(r[i + 2], r[i + 3]));
+        fours[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, next_low));
+        fours[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, next_low));
+        fours[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high, next_high));
+        fours[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high, next_high));
+    }
+    for c in 0..4 {
+        square[c] = _mm256_permute2f128_ps::<0x20>(fours[c], fours[4 + c]);
+        square[4 + c] = _mm256_permute2f128_ps::<0x31>(fours[c], fours[4 + c]);
+    }
 }
