@@ -6,6 +6,8 @@
 //! This crate knows no training. Its unsafe code reads and writes the memory that a plan has
 //! laid out; every block says what it relies on.
 
+#[cfg(test)]
+mod bf16_tests;
 mod device;
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod emulation;
