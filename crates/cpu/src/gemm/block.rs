@@ -6,7 +6,7 @@
 //! packed only when its block is first met.
 
 use super::description::{Description, Operand, Right};
-use super::kernel::{Finish, Kernel, Source, Tile};
+use super::kernel::{Ahead, CACHE_LINE, Finish, Kernel, Source, Tile};
 use super::packed::stored_bytes;
 use super::product::{B, Memory, regions};
 use crate::format::Format;
@@ -199,8 +199,8 @@ impl Work<'_> {
         let b = unsafe { self.b_panels(&rows, &cols, &depth) };
         // While the tiles of one panel of B are computed, the next panel is fetched.
         let tiles = rows.len().div_ceil(mr).max(1);
-        let panel_bytes = nr * stored_bytes(self.kernel, b.format, depth.len());
-        let ahead_step = panel_bytes.div_ceil(tiles * depth.len().max(1));
+        let panel_lines =
+            (nr * stored_bytes(self.kernel, b.format, depth.len())).div_ceil(CACHE_LINE);
         for (j, col) in cols.clone().step_by(nr).enumerate() {
             let panel_cols = col..(col + nr).min(cols.end);
             let mut panel: *const u8 = b.first.wrapping_add(j * b.pitch);
@@ -210,7 +210,13 @@ impl Work<'_> {
                 // SAFETY: the panel lies in the region of B's panels.
                 (panel, b_step) = unsafe { self.b_panel(&panel_cols, &depth, panel.cast_mut()) };
             }
+            let next = pack_b.then(|| self.b_source(col + nr, &depth)).flatten();
             for (i, row) in rows.clone().step_by(mr).enumerate() {
+                let steps = depth.len();
+                let ahead = match &next {
+                    Some(source) => Ahead::source(source, nr, i, tiles, steps),
+                    None => Ahead::lines(panel.wrapping_add(b.pitch), panel_lines, i, tiles, steps),
+                };
                 let tile = Tile {
                     depth: depth.len(),
                     a: a.first.wrapping_add(i * a.pitch),
@@ -223,8 +229,7 @@ impl Work<'_> {
                     rows: mr.min(rows.end - row),
                     cols: panel_cols.len(),
                     accumulate: depth.start > 0,
-                    ahead: panel.wrapping_add(b.pitch + i * ahead_step * depth.len()),
-                    ahead_step,
+                    ahead,
                 };
                 let in_block = (row - rows.start) * self.blocking.cols + (col - cols.start);
                 // SAFETY: the panels are those of this tile, which lies within the block.
@@ -375,6 +380,22 @@ impl Work<'_> {
         // SAFETY: passed on.
         unsafe { self.pack(lanes, base, cols, depth, nr, to, 0) };
         (to, nr)
+    }
+
+    /// What the panel at column `col` of a strided B is packed from, if there is one.
+    fn b_source(&self, col: usize, depth: &Range<usize>) -> Option<Source> {
+        let (B::Strided(base), Right::Strided(b)) = (self.memory.b, self.d.b) else { return None };
+        let lanes = self.part.end.checked_sub(col).filter(|&left| left > 0)?;
+        let at = (col * b.col_stride + depth.start * b.row_stride) * b.format.bytes();
+        Some(Source {
+            base: base.wrapping_add(at),
+            format: b.format,
+            lane_stride: b.col_stride,
+            depth_stride: b.row_stride,
+            lanes: lanes.min(self.kernel.nr()),
+            depth: depth.len(),
+            round: b.round,
+        })
     }
 
     /// Packs lanes `range` of an operand into panels of `width` lanes from `first` on.

@@ -91,18 +91,21 @@ unsafe fn rows<const B: u8>(tile: &Tile) {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn multiply<const M: usize, const B: u8>(tile: &Tile) {
     let mut sums = [[_mm256_setzero_ps(); NV]; M];
-    let (mut a, mut b, mut ahead) = (tile.a.cast::<f32>(), tile.b, tile.ahead);
+    let (mut a, mut b, mut ahead) = (tile.a.cast::<f32>(), tile.b, tile.ahead.first);
     let size = if B == F32 { 4 } else { 2 };
     // The tile is written at the end, so its lines are fetched now.
     for i in 0..M {
         let row = tile.c.wrapping_add(i * tile.c_stride).cast::<i8>();
         _mm_prefetch::<_MM_HINT_T0>(row);
     }
-    for _ in 0..tile.depth {
-        // SAFETY: the panels hold `depth` steps of MR and NR lanes, and `M <= MR`. Fetching cannot
-        // fault.
-        unsafe {
+    for step in 0..tile.depth {
+        if step & tile.ahead.mask == 0 {
             _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+            _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(tile.ahead.other).cast());
+            ahead = ahead.wrapping_add(tile.ahead.stride);
+        }
+        // SAFETY: the panels hold `depth` steps of MR and NR lanes, and `M <= MR`.
+        unsafe {
             let columns: [__m256; NV] = std::array::from_fn(|j| load::<B>(b.add(j * LANES * size)));
             for (i, sums) in sums.iter_mut().enumerate() {
                 let x = _mm256_set1_ps(*a.add(i));
@@ -112,7 +115,6 @@ unsafe fn multiply<const M: usize, const B: u8>(tile: &Tile) {
             }
             a = a.add(MR);
             b = b.wrapping_add(tile.b_step * size);
-            ahead = ahead.wrapping_add(tile.ahead_step);
         }
     }
     for (i, sums) in sums.iter().enumerate() {

@@ -129,18 +129,17 @@ unsafe fn multiply<const M: usize, const B: u8, const DIRECT: bool>(tile: &Tile)
     let stride = if DIRECT { tile.a_row_stride.unwrap_or(0) } else { 1 };
     let mut a: [*const f32; MR.div_ceil(GROUP)] =
         std::array::from_fn(|g| tile.a.cast::<f32>().wrapping_add(g * GROUP * stride));
-    let (mut b, mut ahead) = (tile.b, tile.ahead);
+    let (mut b, mut ahead) = (tile.b, tile.ahead.first);
     let size = if B == F32 { 4 } else { 2 };
     fetch_tile::<M>(tile);
-    for _ in 0..tile.depth {
+    for step in 0..tile.depth {
+        if step & tile.ahead.mask == 0 {
+            fetch_pair(ahead, tile);
+            ahead = ahead.wrapping_add(tile.ahead.stride);
+        }
         // SAFETY: the panels hold `depth` steps of MR and NR lanes, and `M <= MR`; or A has `M`
-        // rows of `depth` numbers. Fetching cannot fault.
+        // rows of `depth` numbers.
         unsafe {
-            _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-            if M <= 4 {
-                // With few rows a step of the next panel is more than a cache line.
-                _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(64).cast());
-            }
             let columns: [__m512; NV] = std::array::from_fn(|j| load::<B>(b.add(j * LANES * size)));
             each_row!(M, |i| {
                 let x = if DIRECT {
@@ -155,10 +154,19 @@ unsafe fn multiply<const M: usize, const B: u8, const DIRECT: bool>(tile: &Tile)
         }
         a = a.map(|a| a.wrapping_add(if DIRECT { 1 } else { MR }));
         b = b.wrapping_add(tile.b_step * size);
-        ahead = ahead.wrapping_add(tile.ahead_step);
     }
     // SAFETY: passed on.
     unsafe { store(tile, &sums) }
+}
+
+/// Fetches two lines of what will be read soon.
+#[inline(always)]
+pub(super) fn fetch_pair(at: *const u8, tile: &Tile) {
+    // SAFETY: fetching changes nothing and cannot fault.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T1>(at.cast());
+        _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(tile.ahead.other).cast());
+    }
 }
 
 /// Fetches the lines of the tile for writing, which happens at the end.
@@ -476,7 +484,6 @@ unsafe fn pack_contiguous<const B: u8>(source: &Source, width: usize, panel: *mu
         let to_mask = mask(width - lane);
         for step in 0..source.depth {
             let index = step * source.depth_stride + lane;
-            fetch_ahead(source, index + width);
             // SAFETY: the masks leave lanes of the source, and lanes below `width` of the panel.
             unsafe {
                 let x = load_masked(format, source.base, index, from_mask);
@@ -484,14 +491,6 @@ unsafe fn pack_contiguous<const B: u8>(source: &Source, width: usize, panel: *mu
             }
         }
     }
-}
-
-/// Fetches what the next panel will be packed from.
-#[inline(always)]
-pub(super) fn fetch_ahead(source: &Source, index: usize) {
-    let at = source.base.wrapping_add(index * source.format.bytes());
-    // SAFETY: fetching changes nothing and cannot fault.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
 }
 
 /// Packs lanes that are contiguous along k, by transposing squares of 16 in registers.
@@ -508,7 +507,6 @@ unsafe fn pack_transposed<const B: u8>(source: &Source, width: usize, panel: *mu
             for (i, row) in square.iter_mut().enumerate() {
                 if lane + i < source.lanes {
                     let index = (lane + i) * source.lane_stride + first;
-                    fetch_ahead(source, index + width * source.lane_stride);
                     // SAFETY: a lane of the source, and steps below its depth.
                     *row = unsafe { load_masked(format, source.base, index, step_mask) };
                 }

@@ -8,7 +8,7 @@
 
 use super::kernel::{Finish, Kernel, Source, Strip, Tile};
 use super::x86_avx512::{
-    self as f32_kernel, BF16, F16, F32, FORMATS, LANES, MR, NR, NV, each_row, fetch_ahead,
+    self as f32_kernel, BF16, F16, F32, FORMATS, LANES, MR, NR, NV, each_row, fetch_pair,
     fetch_tile, load_masked, mask, store, transpose,
 };
 use crate::format::Format;
@@ -108,17 +108,15 @@ unsafe fn rows(tile: &Tile) {
 #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
 unsafe fn multiply<const M: usize>(tile: &Tile) {
     let mut sums = [[_mm512_setzero_ps(); NV]; M];
-    let (mut a, mut b, mut ahead) = (tile.a.cast::<i32>(), tile.b, tile.ahead);
+    let (mut a, mut b, mut ahead) = (tile.a.cast::<i32>(), tile.b, tile.ahead.first);
     fetch_tile::<M>(tile);
-    for _ in 0..tile.depth.div_ceil(2) {
+    for pair in 0..tile.depth.div_ceil(2) {
+        if (2 * pair) & tile.ahead.mask == 0 {
+            fetch_pair(ahead, tile);
+            ahead = ahead.wrapping_add(tile.ahead.stride);
+        }
         // SAFETY: the panels hold the pairs of `depth` steps of MR and NR lanes, and `M <= MR`.
-        // Fetching cannot fault.
         unsafe {
-            _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-            if M <= 4 {
-                // With few rows a pair of steps of the next panel is more than a cache line.
-                _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(64).cast());
-            }
             let columns: [__m512bh; NV] =
                 std::array::from_fn(|j| pairs(_mm512_loadu_si512(b.add(j * LANES * PAIR).cast())));
             each_row!(M, |i| {
@@ -129,7 +127,6 @@ unsafe fn multiply<const M: usize>(tile: &Tile) {
         }
         a = a.wrapping_add(MR);
         b = b.wrapping_add(NR * PAIR);
-        ahead = ahead.wrapping_add(2 * tile.ahead_step);
     }
     // SAFETY: passed on.
     unsafe { store(tile, &sums) }
@@ -170,8 +167,6 @@ unsafe fn pack_contiguous<const B: u8>(source: &Source, width: usize, panel: *mu
         let to_mask = mask(width - lane);
         for step in (0..source.depth).step_by(2) {
             let index = step * source.depth_stride + lane;
-            fetch_ahead(source, index + width);
-            fetch_ahead(source, index + source.depth_stride + width);
             let odd_mask = if step + 1 < source.depth { from_mask } else { 0 };
             // SAFETY: the masks leave lanes and steps of the source, and lanes below `width` of
             // the panel.
@@ -236,7 +231,6 @@ unsafe fn pack_transposed<const B: u8>(source: &Source, width: usize, panel: *mu
             for (i, row) in square.iter_mut().enumerate() {
                 if lane + i < source.lanes {
                     let index = (lane + i) * source.lane_stride + first;
-                    fetch_ahead(source, index + width * source.lane_stride);
                     // SAFETY: a lane of the source, and steps below its depth.
                     *row = _mm512_castsi512_ps(unsafe { one_row::<B>(source, index, steps) });
                 }
