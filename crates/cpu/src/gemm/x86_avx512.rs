@@ -156,7 +156,7 @@ unsafe fn multiply<const M: usize, const B: u8, const DIRECT: bool>(tile: &Tile)
         b = b.wrapping_add(tile.b_step * size);
     }
     // SAFETY: passed on.
-    unsafe { store(tile, &sums) }
+    unsafe { store(tile, sums) }
 }
 
 /// Fetches two lines of what will be read soon.
@@ -180,13 +180,14 @@ pub(super) fn fetch_tile<const M: usize>(tile: &Tile) {
     }
 }
 
-/// Stores the sums of a tile, or adds them to what is there.
+/// Stores the sums of a tile, or adds them to what is there. They are passed by value: whoever lends
+/// them has them in memory, and not in registers, from the beginning.
 ///
 /// # Safety
 /// C is as for [`Kernel::tile`], and `M` is `rows` or less.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
-pub(super) unsafe fn store<const M: usize>(tile: &Tile, sums: &[[__m512; NV]; M]) {
+pub(super) unsafe fn store<const M: usize>(tile: &Tile, sums: [[__m512; NV]; M]) {
     let masks: [__mmask16; NV] = std::array::from_fn(|j| mask(tile.cols.saturating_sub(j * LANES)));
     for (i, sums) in sums.iter().enumerate() {
         for j in 0..NV {

@@ -129,7 +129,7 @@ unsafe fn multiply<const M: usize>(tile: &Tile) {
         b = b.wrapping_add(NR * PAIR);
     }
     // SAFETY: passed on.
-    unsafe { store(tile, &sums) }
+    unsafe { store(tile, sums) }
 }
 
 /// A vector as the dot-product instruction takes it.

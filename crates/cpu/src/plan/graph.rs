@@ -130,7 +130,8 @@ impl Graph {
 
     /// Whether the value is the whole of its node in order.
     pub fn is_whole(&self, val: &Val) -> bool {
-        val.view.is_dense() && val.view.count() == self.nodes[val.node].dims.iter().product::<usize>()
+        val.view.is_dense()
+            && val.view.count() == self.nodes[val.node].dims.iter().product::<usize>()
     }
 
     /// The values that a node reads.
