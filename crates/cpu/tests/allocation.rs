@@ -3,7 +3,7 @@
 
 use anemone_cpu::CpuDevice;
 use mil::{DataType, Function, FunctionBuilder, Op, OpError, Opset, Program, Tensor, Type};
-use runtime::{Accumulation, Bindings, CompileOptions, Device};
+use runtime::{Accumulation, Bindings, CompileOptions, Device, Products};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use surface::Surface;
@@ -89,10 +89,16 @@ fn block() -> Result<Function, OpError> {
 
 #[test]
 fn evaluating_allocates_nothing() {
+    for products in [Products::Native, Products::Int8] {
+        evaluate(products);
+    }
+}
+
+fn evaluate(products: Products) {
     let device = CpuDevice::new(Some(2)).expect("two threads can be started");
     let program = Program::new(vec![block().expect("the operations are legal")]);
     let parameters = ["w", "gate", "up", "down", "table"].map(str::to_owned).into();
-    let options = CompileOptions { parameters, ..CompileOptions::default() };
+    let options = CompileOptions { parameters, products, ..CompileOptions::default() };
     let executable = device.compile(&program, "f", &options).expect("it can be compiled");
     let places = executable.placement();
     assert!(places.iter().all(|p| p.place != "cpu: interpreter"), "{places:?}");

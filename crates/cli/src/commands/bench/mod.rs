@@ -1,6 +1,7 @@
 //! `anemone bench`.
 
 mod gemm;
+mod int8;
 mod process;
 mod report;
 mod roofline;
@@ -31,6 +32,7 @@ pub struct Bench {
 #[derive(Debug, Subcommand)]
 enum What {
     Gemm(gemm::Gemm),
+    Int8(int8::Int8),
     Train(train::Train),
 }
 
@@ -39,6 +41,7 @@ impl Bench {
     pub fn run(self) -> anyhow::Result<()> {
         match self.what {
             What::Gemm(bench) => bench.run(),
+            What::Int8(bench) => bench.run(),
             What::Train(bench) => bench.run(),
         }
     }
