@@ -1,7 +1,7 @@
 //! Memory that every device sees without a copy: one [`Surface`] holds one tensor's bytes.
 //!
-//! On Linux a surface is a `memfd`, on other Unix systems an anonymous shared mapping; either way
-//! its size never changes. Access is by guards: any number of readers or one writer, and a
+//! A surface is an anonymous mapping, on Linux of large pages if there are any; its size never
+//! changes. Access is by guards: any number of readers or one writer, and a
 //! surface that is in use otherwise is an error, never a wait, because a wait inside an
 //! evaluation would be a bug in the caller's ordering.
 //!
@@ -24,7 +24,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// Shared memory of a fixed size, page aligned and zero at first. Clones are the same memory.
+/// Memory of a fixed size, page aligned and zero at first. Clones are the same memory.
 #[derive(Clone, Debug)]
 pub struct Surface(Arc<Inner>);
 

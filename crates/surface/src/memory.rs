@@ -3,7 +3,7 @@
 use std::io;
 use std::ptr;
 
-/// A shared mapping, unmapped when dropped.
+/// A mapping, unmapped when dropped.
 #[derive(Debug)]
 pub(crate) struct Memory {
     address: *mut u8,
@@ -16,6 +16,11 @@ unsafe impl Send for Memory {}
 // SAFETY: as above; a shared `Memory` only gives out its address.
 unsafe impl Sync for Memory {}
 
+/// From this many bytes a mapping asks for large pages, which are of this size on most machines:
+/// weights are read in strides that would need an address translation at every step.
+#[cfg(target_os = "linux")]
+const LARGE: usize = 2 << 20;
+
 impl Memory {
     /// A mapping of `len` zero bytes.
     pub(crate) fn new(len: usize) -> io::Result<Memory> {
@@ -23,18 +28,18 @@ impl Memory {
             // Page-aligned like every mapping, and never dereferenced.
             return Ok(Memory { address: ptr::without_provenance_mut(1 << 16), len });
         }
-        let file = backing_file(len)?;
-        let (flags, fd) = match &file {
-            Some(file) => (libc::MAP_SHARED, std::os::fd::AsRawFd::as_raw_fd(file)),
-            None => (libc::MAP_SHARED | libc::MAP_ANON, -1),
-        };
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
         // SAFETY: a new mapping at an address of the system's choice touches no other memory.
-        // It outlives the descriptor, which is closed when `file` is dropped.
         let address = unsafe {
-            libc::mmap(ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0)
+            libc::mmap(ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
         };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
+        }
+        #[cfg(target_os = "linux")]
+        if len >= LARGE {
+            // SAFETY: advice about the mapping just made; a refusal changes nothing.
+            unsafe { libc::madvise(address, len, libc::MADV_HUGEPAGE) };
         }
         Ok(Memory { address: address.cast(), len })
     }
@@ -55,23 +60,4 @@ impl Drop for Memory {
             unsafe { libc::munmap(self.address.cast(), self.len) };
         }
     }
-}
-
-#[cfg(target_os = "linux")]
-fn backing_file(len: usize) -> io::Result<Option<std::fs::File>> {
-    use std::os::fd::FromRawFd;
-    // SAFETY: the name is a C string; the call has no other requirement.
-    let fd = unsafe { libc::memfd_create(c"anemone-surface".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: `fd` was just made and has no other owner.
-    let file = unsafe { std::fs::File::from_raw_fd(fd) };
-    file.set_len(len as u64)?;
-    Ok(Some(file))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn backing_file(_: usize) -> io::Result<Option<std::fs::File>> {
-    Ok(None)
 }
