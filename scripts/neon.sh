@@ -27,5 +27,5 @@ run() {
     shift
     cargo test --locked --target "$target" -p anemone-cpu --lib -- --quiet "$@"
 }
-run max isa gemm bf16_tests rows::tests::random
+run max isa gemm bf16_tests measure rows::tests::random
 run cortex-a72 isa gemm

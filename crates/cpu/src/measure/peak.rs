@@ -79,8 +79,17 @@ impl Arithmetic {
             }
         }
         #[cfg(target_arch = "aarch64")]
-        if self == Arithmetic::F32 && std::arch::is_aarch64_feature_detected!("neon") {
-            return Some(("fmla 128", arm::f32_128));
+        match self {
+            Arithmetic::F32 if Isa::Neon.is_available() => {
+                return Some(("fmla 128", arm::f32_128));
+            }
+            Arithmetic::Bf16 if Isa::NeonBf16.is_available() => {
+                return Some(("bfmmla 128", arm::bf16_128));
+            }
+            Arithmetic::Int8 if std::arch::is_aarch64_feature_detected!("dotprod") => {
+                return Some(("sdot 128", arm::int8_128));
+            }
+            _ => {}
         }
         (self == Arithmetic::F32).then_some((Isa::Portable.name(), portable as Loop))
     }
@@ -151,6 +160,7 @@ mod x86 {
 mod arm {
     use super::{CHAINS, STEPS, black_box};
     use std::arch::aarch64::*;
+    use std::arch::asm;
 
     #[target_feature(enable = "neon")]
     pub fn f32_128() -> usize {
@@ -163,6 +173,49 @@ mod arm {
         }
         black_box(sums);
         2 * 4
+    }
+
+    #[target_feature(enable = "neon,bf16")]
+    pub fn bf16_128() -> usize {
+        // Numbers that are 0.5: sums stay finite, and are never subnormal.
+        let x = black_box(vdupq_n_u16(0x3f00));
+        let mut sums = black_box([vdupq_n_f32(1.0); CHAINS]);
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                // SAFETY: only registers are read and written.
+                unsafe {
+                    asm!(
+                        "bfmmla {0:v}.4s, {1:v}.8h, {1:v}.8h",
+                        inout(vreg) *sum,
+                        in(vreg) x,
+                        options(pure, nomem, nostack, preserves_flags),
+                    );
+                }
+            }
+        }
+        black_box(sums);
+        2 * 16
+    }
+
+    #[target_feature(enable = "neon,dotprod")]
+    pub fn int8_128() -> usize {
+        let x = black_box(vdupq_n_s8(1));
+        let mut sums = black_box([vdupq_n_s32(0); CHAINS]);
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                // SAFETY: only registers are read and written.
+                unsafe {
+                    asm!(
+                        "sdot {0:v}.4s, {1:v}.16b, {1:v}.16b",
+                        inout(vreg) *sum,
+                        in(vreg) x,
+                        options(pure, nomem, nostack, preserves_flags),
+                    );
+                }
+            }
+        }
+        black_box(sums);
+        2 * 16
     }
 }
 
