@@ -1,9 +1,15 @@
 //! A fork-join team of threads.
 //!
-//! A region is one call of [`Team::run`]: every thread, the caller among them, runs the same
-//! closure with its own index, and the call returns when all have. Starting one allocates nothing
-//! and, while the threads are still spinning after the last region, makes no system call: a
-//! training step has hundreds of regions of some ten microseconds each.
+//! A region is one call of [`Team::run`]: the same closure runs once for every index below the
+//! number of threads, and the call returns when all have. Starting one allocates nothing and,
+//! while the threads are still spinning after the last region, makes no system call: a training
+//! step has hundreds of regions of some ten microseconds each.
+//!
+//! Which thread runs which index is decided while the region runs. Every thread begins with its
+//! own; whoever is done takes one that nobody has begun. So a thread that other programs keep from
+//! running costs its share of the time, but nobody waits for it to wake: what it has not begun is
+//! done by the others, with the same results, for the work of an index does not depend on who
+//! does it.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -43,7 +49,9 @@ type Region<'a> = dyn Fn(usize, usize) + Sync + 'a;
 struct Shared {
     /// Counts regions; a change tells the workers that `region` is new.
     epoch: Line<AtomicUsize>,
-    /// Workers that have not finished the region.
+    /// For every index the last epoch in which a thread took it.
+    taken: Box<[Line<AtomicUsize>]>,
+    /// Indices of the region that are not finished.
     pending: Line<AtomicUsize>,
     /// Whether a region runs. Whoever sets it owns `region`.
     busy: AtomicBool,
@@ -53,8 +61,9 @@ struct Shared {
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-// SAFETY: `region` is written only by the thread that set `busy`, while no worker is inside a
-// region, and read by workers only after the epoch changed and before `pending` reaches zero.
+// SAFETY: `region` is written only by the thread that set `busy`, while every index of the last
+// epoch is finished, and read only by threads that have taken an index of the present epoch, before
+// they count it as finished.
 unsafe impl Sync for Shared {}
 // SAFETY: the closure in `region` is `Sync`, so its reference may move to any thread.
 unsafe impl Send for Shared {}
@@ -72,21 +81,13 @@ impl Team {
     /// A team of `threads` threads, of which `threads - 1` are new ones; 0 is taken as 1.
     pub fn new(threads: usize) -> Result<Team, Error> {
         let threads = threads.max(1);
-        let shared = Arc::new(Shared {
-            epoch: Line(AtomicUsize::new(0)),
-            pending: Line(AtomicUsize::new(0)),
-            busy: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
-            region: UnsafeCell::new(None),
-            sleeping: (1..threads).map(|_| Line(AtomicBool::new(false))).collect(),
-            panic: Mutex::new(None),
-        });
+        let shared = Arc::new(Shared::new(threads));
         let mut team = Team { shared, workers: Vec::with_capacity(threads - 1) };
         for index in 1..threads {
             let shared = team.shared.clone();
             let name = format!("anemone-cpu-{index}");
             let worker = thread::Builder::new().name(name);
-            team.workers.push(worker.spawn(move || shared.work(index, threads))?);
+            team.workers.push(worker.spawn(move || shared.work(index))?);
         }
         Ok(team)
     }
@@ -101,30 +102,32 @@ impl Team {
         self.workers.len() + 1
     }
 
-    /// Runs `region(index, threads)` on every thread, `index` from 0 below `threads`, and returns
-    /// when all are done.
+    /// Runs `region(index, threads)` once for every `index` from 0 below `threads`, on as many
+    /// threads as are free, and returns when all are done. Two indices may run one after the
+    /// other on one thread: a region must not wait for another index.
     ///
     /// While a region runs, another one (nested, or from a foreign thread) runs as `region(0, 1)`
-    /// on the calling thread alone. A panic in any thread is carried to the caller, after all
-    /// threads have finished.
+    /// on the calling thread alone. A panic of any index is carried to the caller, after all have
+    /// finished.
     pub fn run(&self, region: &Region<'_>) {
         if self.workers.is_empty() || self.shared.busy.swap(true, Ordering::Acquire) {
             return region(0, 1);
         }
-        // SAFETY: the reference is used by the workers only until `pending` is zero, which this
-        // function waits for before it returns or unwinds.
+        // SAFETY: the reference is used only by threads that have taken an index, until `pending`
+        // is zero, which this function waits for before it returns or unwinds.
         let erased =
             unsafe { std::mem::transmute::<&Region<'_>, &'static Region<'static>>(region) };
-        // SAFETY: this thread set `busy`, and no worker reads the cell before the epoch changes.
+        // SAFETY: this thread set `busy`, and nobody can take an index before the epoch changes:
+        // all of the last epoch are taken.
         unsafe { *self.shared.region.get() = Some(erased) };
-        self.shared.pending.0.store(self.workers.len(), Ordering::Relaxed);
-        self.shared.epoch.0.fetch_add(1, Ordering::SeqCst);
+        self.shared.pending.0.store(self.threads(), Ordering::Relaxed);
+        let epoch = self.shared.epoch.0.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
         self.wake();
-        let own = catch_unwind(AssertUnwindSafe(|| region(0, self.threads())));
+        self.shared.take_part(0, epoch);
         self.wait();
-        let carried = self.shared.lock_panic().take();
+        let panic = self.shared.lock_panic().take();
         self.shared.busy.store(false, Ordering::Release);
-        if let Some(panic) = own.err().or(carried) {
+        if let Some(panic) = panic {
             resume_unwind(panic);
         }
     }
@@ -166,15 +169,48 @@ impl Drop for Team {
 }
 
 impl Shared {
-    fn work(&self, index: usize, threads: usize) {
+    fn new(threads: usize) -> Shared {
+        Shared {
+            epoch: Line(AtomicUsize::new(0)),
+            taken: (0..threads).map(|_| Line(AtomicUsize::new(0))).collect(),
+            pending: Line(AtomicUsize::new(0)),
+            busy: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            region: UnsafeCell::new(None),
+            sleeping: (1..threads).map(|_| Line(AtomicBool::new(false))).collect(),
+            panic: Mutex::new(None),
+        }
+    }
+
+    fn work(&self, index: usize) {
         let mut seen = 0;
         loop {
             seen = self.next_epoch(index, seen);
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            // SAFETY: the epoch changed, so the cell was written, and it is not written again
-            // before this worker has lowered `pending`.
+            self.take_part(index, seen);
+        }
+    }
+
+    /// Runs what nobody has begun of the region of an epoch: the thread's own index first, then
+    /// any. Does nothing if the region is over already.
+    fn take_part(&self, own: usize, epoch: usize) {
+        let threads = self.taken.len();
+        for index in (own..threads).chain(0..own) {
+            let taken = &self.taken[index].0;
+            // Of any epoch but the last one before, the index was taken in this epoch or later.
+            let free = epoch.wrapping_sub(1);
+            // Looking first spares the others' cache lines.
+            if taken.load(Ordering::Relaxed) != free
+                || taken
+                    .compare_exchange(free, epoch, Ordering::Acquire, Ordering::Relaxed)
+                    .is_err()
+            {
+                continue;
+            }
+            // SAFETY: this thread read the epoch after the cell was written, and the cell is not
+            // written again before this index is counted as finished.
             let region = unsafe { *self.region.get() }.expect("set before the epoch changes");
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| region(index, threads))) {
                 self.lock_panic().get_or_insert(panic);
@@ -183,8 +219,8 @@ impl Shared {
         }
     }
 
-    /// Waits for an epoch other than `seen`. A worker cannot miss one: the next begins only when
-    /// every worker has finished the last.
+    /// Waits for an epoch other than `seen`. A worker that sleeps may miss some: the others have
+    /// done its work.
     fn next_epoch(&self, index: usize, seen: usize) -> usize {
         for _ in 0..SPINS {
             let epoch = self.epoch.0.load(Ordering::Acquire);
@@ -258,6 +294,33 @@ mod tests {
                 });
             }
             assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 3000));
+        }
+    }
+
+    #[test]
+    fn what_no_thread_has_begun_is_done_by_the_one_that_is_there() {
+        let shared = Shared::new(3);
+        let ran: [AtomicUsize; 3] = Default::default();
+        let region = |index: usize, threads: usize| {
+            assert_eq!(threads, 3);
+            ran[index].fetch_add(1, Ordering::Relaxed);
+        };
+        let counts = || ran.each_ref().map(|c| c.load(Ordering::Relaxed));
+        let region: &Region<'_> = &region;
+        for round in 1..=2 {
+            // SAFETY: no index is left when the round ends, so that nobody uses the region later.
+            let erased =
+                unsafe { std::mem::transmute::<&Region<'_>, &'static Region<'static>>(region) };
+            // SAFETY: there is no other thread.
+            unsafe { *shared.region.get() = Some(erased) };
+            shared.pending.0.store(3, Ordering::Relaxed);
+            shared.take_part(0, round);
+            assert_eq!(counts(), [round; 3]);
+            assert_eq!(shared.pending.0.load(Ordering::Relaxed), 0);
+            // Workers that wake when all is done, and one that wakes a region late.
+            shared.take_part(1, round);
+            shared.take_part(2, round - 1);
+            assert_eq!(counts(), [round; 3]);
         }
     }
 
