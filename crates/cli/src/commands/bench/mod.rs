@@ -1,7 +1,9 @@
 //! `anemone bench`.
 
 mod gemm;
+mod generate;
 mod int8;
+mod memory;
 mod process;
 mod report;
 mod roofline;
@@ -34,6 +36,9 @@ enum What {
     Gemm(gemm::Gemm),
     Int8(int8::Int8),
     Train(train::Train),
+    Prefill(generate::Prefill),
+    Decode(generate::Decode),
+    Memory(memory::Memory),
 }
 
 impl Bench {
@@ -43,6 +48,9 @@ impl Bench {
             What::Gemm(bench) => bench.run(),
             What::Int8(bench) => bench.run(),
             What::Train(bench) => bench.run(),
+            What::Prefill(bench) => bench.run(),
+            What::Decode(bench) => bench.run(),
+            What::Memory(bench) => bench.run(),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! What the system says of this process.
 
+/// The name of the figure that [`peak_memory`] gives.
+pub const PEAK_ROW: &str = "peak memory";
+
 /// The most memory that the process has held at once, in bytes; none where the system does not
 /// say.
 pub fn peak_memory() -> Option<u64> {

@@ -49,6 +49,14 @@ impl Dtype {
         }
     }
 
+    /// Bytes of an element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Dtype::Fp32 => 4,
+            Dtype::Bf16 | Dtype::Fp16 => 2,
+        }
+    }
+
     /// The name of the peak that bounds products of this type: the machine's instruction for it
     /// if there is one, otherwise that of fp32, to which operands are widened.
     pub fn peak(self, peaks: &[Peak]) -> &'static str {

@@ -5,12 +5,13 @@ use super::roofline;
 use super::sample::Spread;
 use super::subject::{Dtype, Subject};
 use super::{Common, process};
+use crate::commands::train::Again;
 use ::train::adamw::AdamW;
 use ::train::data::{Batches, Order, Position, Tokens};
 use ::train::loss_scale::LossScale;
 use ::train::rng::Rng;
 use ::train::schedule::{Decay, Schedule};
-use ::train::{Network, Trainer, TrainerOptions};
+use ::train::{Network, ParameterState, Trainer, TrainerOptions};
 use clap::Args;
 use cpu::CpuDevice;
 use cpu::profile::KernelProfile;
@@ -41,6 +42,9 @@ pub struct Train {
     /// Timed steps
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     steps: u32,
+    /// What the backward pass computes again instead of keeping it
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Again::Cheap)]
+    recompute: Again,
     /// List the steps of the plan that take the most time, with the bound of each
     #[arg(long)]
     profile: bool,
@@ -67,6 +71,7 @@ impl Train {
         self.subject.describe(&mut report, &config)?;
         report.setting("batch", shape.batch);
         report.setting("seq", shape.seq);
+        report.setting("recompute", word(self.recompute));
         // Before the model takes its memory, so that the arrays are not part of the peak.
         report.peaks = report::arithmetic_peaks(&team);
         if self.profile {
@@ -75,11 +80,9 @@ impl Train {
         drop(team);
         let before = process::peak_memory();
 
-        let mut trainer = trainer(&device, &config, shape, self.subject.dtype)?;
-        let planned = trainer.network().surface_bytes()
-            + trainer.network().scratch_bytes()
-            + device.packed_bytes()
-            + trainer.network().parameters.iter().map(|p| 2 * p.value.len()).sum::<usize>();
+        let network = network(&device, &config, shape, self.subject.dtype, self.recompute)?;
+        let planned = Planned::of(&device, &network).total();
+        let mut trainer = trainer(&device, &config, shape, self.subject.dtype, network)?;
         for _ in 0..WARM_UP {
             trainer.step()?;
         }
@@ -108,7 +111,7 @@ impl Train {
         report.rows.push(Row::single("planned memory", "MB", planned as f64 / 1e6));
         // Zeroed memory that was measured before is not the model's.
         if let (Some(now), Some(before)) = (process::peak_memory(), before) {
-            report.rows.push(Row::single("peak memory", "MB", now as f64 / 1e6));
+            report.rows.push(Row::single(process::PEAK_ROW, "MB", now as f64 / 1e6));
             if self.profile && before > now / 2 {
                 report.notes.push("The peak memory is that of measuring the memory.".to_owned());
             }
@@ -122,21 +125,82 @@ impl Train {
     }
 }
 
-/// A model from scratch, that trains on random tokens.
-pub fn trainer(
+/// What a training step holds, in bytes.
+pub struct Planned {
+    /// Master weights.
+    pub parameters: usize,
+    /// Their gradients.
+    pub gradients: usize,
+    /// AdamW's two for every parameter.
+    pub moments: usize,
+    /// Parameters again, in the order of the kernels.
+    pub packed: usize,
+    /// What lies between functions, and what the forward pass keeps for the backward pass.
+    pub activations: usize,
+    /// What lives within a function.
+    pub arena: usize,
+}
+
+impl Planned {
+    /// The memory of a network and of its optimizer.
+    pub fn of(device: &CpuDevice, network: &Network) -> Planned {
+        let sum = |bytes: &dyn Fn(&ParameterState) -> usize| {
+            network.parameters.iter().map(bytes).sum::<usize>()
+        };
+        let (parameters, gradients) = (sum(&|p| p.value.len()), sum(&|p| p.gradient.len()));
+        Planned {
+            parameters,
+            gradients,
+            moments: 2 * parameters,
+            packed: device.packed_bytes(),
+            activations: network.surface_bytes() - parameters - gradients,
+            arena: network.scratch_bytes(),
+        }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> usize {
+        let Planned { parameters, gradients, moments, packed, activations, arena } = self;
+        parameters + gradients + moments + packed + activations + arena
+    }
+}
+
+/// The word for what is recomputed.
+pub fn word(way: Again) -> &'static str {
+    match way {
+        Again::Nothing => "nothing",
+        Again::Cheap => "cheap",
+        Again::Everything => "everything",
+    }
+}
+
+/// A model compiled for training.
+pub fn network(
     device: &CpuDevice,
     config: &Config,
     shape: Shape,
     dtype: Dtype,
-) -> anyhow::Result<Trainer> {
+    way: Again,
+) -> anyhow::Result<Network> {
     anyhow::ensure!(
         shape.seq <= config.max_seq,
         "the model's context has {} tokens, and the sequences {}",
         config.max_seq,
         shape.seq
     );
-    let options = crate::device::Kind::Cpu.network(shape, dtype.into())?;
-    let network = Network::new(device, config, &options)?;
+    let mut options = crate::device::Kind::Cpu.network(shape, dtype.into())?;
+    options.recompute = way.into();
+    Ok(Network::new(device, config, &options)?)
+}
+
+/// A model from scratch, that trains on random tokens.
+fn trainer(
+    device: &CpuDevice,
+    config: &Config,
+    shape: Shape,
+    dtype: Dtype,
+    network: Network,
+) -> anyhow::Result<Trainer> {
     let loss_scale = match dtype {
         Dtype::Fp16 => LossScale::Static(LossScale::usual(config.layers)),
         _ => LossScale::None,

@@ -16,6 +16,7 @@ use mil::DataType;
 use progress::Progress;
 use runtime::Products;
 use serde_json::json;
+pub use settings::Again;
 use settings::{Flags, Settings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
