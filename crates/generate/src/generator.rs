@@ -5,7 +5,9 @@
 use crate::Error;
 use mil::{DataType, Program};
 use models::{CacheShape, Config, Layout, Role, Shape};
-use runtime::{Accumulation, Bindings, CompileOptions, Device, Executable, Products, Request};
+use runtime::{
+    Accumulation, Bindings, CompileOptions, Device, Executable, Products, Request, Staging,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use surface::Surface;
@@ -24,8 +26,11 @@ pub struct GeneratorOptions {
     pub products: Products,
 }
 
-/// Prompt tokens that are computed together.
-const CHUNK: usize = 32;
+/// How many tokens of a prompt are computed together, as long as there are so many, and whether
+/// parameters are packed for that. For many tokens packed copies save little, and each takes as
+/// much memory as the parameters.
+const CHUNKS: [(usize, Staging); 3] =
+    [(256, Staging::Often), (32, Staging::Rare), (1, Staging::Rare)];
 
 /// Scores of cache slots that hold nothing yet.
 const HIDDEN: f32 = -1e9;
@@ -36,8 +41,8 @@ pub struct Generator {
     capacity: usize,
     /// Tokens read so far.
     position: usize,
-    chunk: Option<Stage>,
-    single: Stage,
+    /// For fewer and fewer tokens, down to one.
+    stages: Vec<Stage>,
     /// Per layer: keys and values, `[K, C, E]` each.
     caches: Vec<(Surface, Surface)>,
     /// The vector of the token that was read last, `[1, 1, D]`.
@@ -78,11 +83,14 @@ impl Generator {
             caches.push((Surface::new(cache_bytes)?, Surface::new(cache_bytes)?));
         }
         let build = Build { device, config, ports: &ports, caches: &caches, options, capacity };
-        let chunk = if capacity >= CHUNK { Some(build.stage(CHUNK)?) } else { None };
-        let single = build.stage(1)?;
+        let fits = |(seq, _): &(usize, Staging)| *seq <= capacity;
+        let stages = CHUNKS.into_iter().filter(fits);
+        let stages =
+            stages.map(|(seq, staging)| build.stage(seq, staging)).collect::<Result<_, _>>()?;
         let one = Shape { batch: 1, seq: 1 };
         let logits = models::logits(config, one, options.compute)?;
-        let classify = build.compile(logits, &["final_norm", "classifier"])?;
+        let parameters = ["final_norm", "classifier"];
+        let classify = build.compile(logits, &parameters, Staging::Rare)?;
         let (last, logits) = (Surface::new(config.dim * 4)?, Surface::new(config.vocab * 4)?);
         let bindings = ports
             .shared
@@ -95,8 +103,7 @@ impl Generator {
             config: *config,
             capacity,
             position: 0,
-            chunk,
-            single,
+            stages,
             caches,
             last,
             classify: classify.bind(bindings)?,
@@ -136,10 +143,8 @@ impl Generator {
         }
         let mut rest = tokens;
         while !rest.is_empty() {
-            let stage = match &mut self.chunk {
-                Some(chunk) if rest.len() >= chunk.seq => chunk,
-                _ => &mut self.single,
-            };
+            let stage = self.stages.iter_mut().find(|stage| stage.seq <= rest.len());
+            let stage = stage.expect("the last stage reads one token");
             let (now, later) = rest.split_at(stage.seq);
             stage.read(now, self.position, &self.config, self.capacity, &self.caches)?;
             let result = stage.result.read()?;
@@ -258,9 +263,11 @@ impl Build<'_> {
         &self,
         function: mil::Function,
         parameters: &[&str],
+        staging: Staging,
     ) -> Result<Arc<dyn Executable>, Error> {
         let options = CompileOptions {
             parameters: parameters.iter().map(|p| (*p).to_owned()).collect(),
+            staging,
             products: self.options.products,
             ..CompileOptions::default()
         };
@@ -268,7 +275,7 @@ impl Build<'_> {
         Ok(self.device.compile(&Program::new(vec![function]), &name, &options)?)
     }
 
-    fn stage(&self, seq: usize) -> Result<Stage, Error> {
+    fn stage(&self, seq: usize, staging: Staging) -> Result<Stage, Error> {
         let Build { config, capacity, options, .. } = *self;
         let shape = Shape { batch: 1, seq };
         let floats = |count: usize| Surface::new(count * 4);
@@ -285,6 +292,7 @@ impl Build<'_> {
         let embed = self.compile(
             models::embed(config, shape, Layout::TokenMajor, options.compute)?,
             &["embedding"],
+            staging,
         )?;
         let embed = embed.bind(
             Bindings::new()
@@ -295,7 +303,7 @@ impl Build<'_> {
         let cache_shape = CacheShape { seq, capacity };
         let function = models::cached_layer(config, cache_shape, options.compute)?;
         let names: Vec<&str> = self.ports.layers[0].keys().map(String::as_str).collect();
-        let executable = self.compile(function, &names)?;
+        let executable = self.compile(function, &names, staging)?;
         let mut layers = vec![];
         for (index, (ports, (keys, values))) in
             self.ports.layers.iter().zip(self.caches).enumerate()

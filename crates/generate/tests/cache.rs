@@ -20,7 +20,7 @@ fn config(rope: models::RopeStyle, qk_norm: bool, tied: bool) -> Config {
         head_dim,
         hidden: 40,
         vocab: 50,
-        max_seq: 64,
+        max_seq: 320,
         rope,
         qk_norm,
         tied,
@@ -120,12 +120,14 @@ fn the_cache_changes_nothing() {
     for config in [config(Halves, true, true), config(Interleaved, false, false)] {
         let weights = weights(&config);
         let options =
-            GeneratorOptions { capacity: 48, compute: DataType::Fp32, products: Products::Native };
+            GeneratorOptions { capacity: 310, compute: DataType::Fp32, products: Products::Native };
         let mut generator =
             Generator::new(&device, &config, &weights, options).expect("it compiles");
-        // Longer than a chunk, so that both the chunk and single tokens follow what is cached.
-        let tokens: Vec<u32> = (0..45).map(|i| (i * i + 3 * i) % 50).collect();
-        for split in [vec![45], vec![1, 2, 42], vec![32, 13], vec![40, 1, 1, 1, 1, 1]] {
+        // Longer than the chunks, so that those and single tokens follow what is cached.
+        let tokens: Vec<u32> = (0..300).map(|i| (i * i + 3 * i) % 50).collect();
+        let splits =
+            [vec![300], vec![3, 257], vec![1, 2, 42], vec![32, 13], vec![40, 1, 1, 1, 1, 1]];
+        for split in splits {
             generator.clear();
             let mut done = 0;
             for part in split {

@@ -42,7 +42,8 @@ pub(crate) struct Plan {
     pub operations: Vec<(String, Op, String)>,
 }
 
-/// Products of at least this many rows have their parameters packed.
+/// Products of at least this many rows have their parameters packed, and others whose parameters
+/// are kept in a narrower type.
 const PACKED_ROWS: usize = 8;
 
 /// A right operand that is packed when parameters are staged.
@@ -436,9 +437,11 @@ impl Build<'_> {
         {
             return Ok("integer matrix product");
         }
-        // A few rows read each element once: packing it would only cost memory.
+        // A few rows read each element once: packing it would only cost memory, unless it makes
+        // what is read each time smaller.
         let often = matches!(source, Some(PackSource::Input(_))) && self.staging == Staging::Often;
-        let source = source.filter(|_| !batched && rows >= PACKED_ROWS && !often);
+        let narrows = right.numbers().bytes() < right.format.bytes();
+        let source = source.filter(|_| !batched && (rows >= PACKED_ROWS || narrows) && !often);
         if source.is_some() {
             description.b = gemm::Right::Packed(right.numbers());
         }
