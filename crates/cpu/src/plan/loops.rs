@@ -24,7 +24,8 @@ pub(crate) fn gather(
     for (index, unit) in units.iter().enumerate() {
         unit.nodes.iter().for_each(|&node| unit_of[node] = Some(index));
     }
-    let mut gather = Gather { graph, unit_of, loop_of: vec![None; units.len()], units };
+    let producers = units.iter().map(|unit| producers(graph, &unit_of, unit)).collect();
+    let mut gather = Gather { graph, unit_of, producers, loop_of: vec![None; units.len()], units };
     let mut loops = 0;
     for first in 0..gather.units.len() {
         let Some(lead) = gather.lead(first) else { continue };
@@ -46,6 +47,8 @@ struct Gather<'a> {
     graph: &'a Graph,
     units: Vec<Unit>,
     unit_of: Vec<Option<usize>>,
+    /// For every unit those that it reads.
+    producers: Vec<Vec<usize>>,
     loop_of: Vec<Option<usize>>,
 }
 
@@ -77,7 +80,7 @@ impl Gather<'_> {
         // be a member, or the loop would have to run before and after them.
         let mut after = vec![false; count];
         for unit in first..count {
-            let producers = self.producers(unit);
+            let producers = &self.producers[unit];
             let late = producers.iter().any(|&p| after[p]);
             let fits = !late
                 && self.loop_of[unit].is_none()
@@ -93,7 +96,7 @@ impl Gather<'_> {
             next += 1;
             for other in (first..count).filter(|&u| member[u]) {
                 let linked =
-                    self.producers(other).contains(&unit) || self.producers(unit).contains(&other);
+                    self.producers[other].contains(&unit) || self.producers[unit].contains(&other);
                 if linked && !connected.contains(&other) {
                     connected.push(other);
                 }
@@ -148,16 +151,6 @@ impl Gather<'_> {
         nodes.any(|&node| read[node] && !left[node])
     }
 
-    /// The units that a unit reads.
-    fn producers(&self, unit: usize) -> Vec<usize> {
-        let args = self.units[unit].nodes.iter().flat_map(|&node| self.graph.args(node));
-        let mut units: Vec<usize> =
-            args.filter_map(|arg| self.unit_of[arg.node]).filter(|&u| u != unit).collect();
-        units.sort_unstable();
-        units.dedup();
-        units
-    }
-
     /// All units with loops in the place of their members, each after what it reads.
     fn ordered(mut self, loops: usize) -> Vec<Unit> {
         let count = self.units.len();
@@ -165,7 +158,7 @@ impl Gather<'_> {
         let id = |unit: usize| self.loop_of[unit].map_or(unit, |l| count + l);
         let mut waiting = vec![vec![]; count + loops];
         for unit in 0..count {
-            let producers = self.producers(unit).into_iter().map(id);
+            let producers = self.producers[unit].iter().copied().map(id);
             waiting[id(unit)].extend(producers.filter(|&p| p != id(unit)));
         }
         let (mut state, mut order) = (vec![0u8; count + loops], vec![]);
@@ -204,4 +197,15 @@ impl Gather<'_> {
         }
         out
     }
+}
+
+/// The units that a unit reads.
+fn producers(graph: &Graph, unit_of: &[Option<usize>], unit: &Unit) -> Vec<usize> {
+    let own = unit_of[unit.nodes[0]];
+    let args = unit.nodes.iter().flat_map(|&node| graph.args(node));
+    let read = args.map(|arg| unit_of[arg.node]).filter(|&unit| unit != own);
+    let mut units: Vec<usize> = read.flatten().collect();
+    units.sort_unstable();
+    units.dedup();
+    units
 }
