@@ -36,7 +36,7 @@ mod x86_avx512;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512_bf16;
 
-pub use buffer::AlignedBytes;
+pub use buffer::{AlignedBytes, OutOfMemory};
 pub use description::{BatchAxis, Description, Error, Operand, Output, Right};
 pub use packed::PackedB;
 pub use product::{B, Product};

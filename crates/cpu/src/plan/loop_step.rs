@@ -2,10 +2,9 @@
 
 use super::place::Location;
 use super::step::{Context, Step};
-use crate::gemm::AlignedBytes;
+use crate::gemm::{AlignedBytes, OutOfMemory};
 use crate::rows;
 use runtime::Accumulation;
-use std::collections::TryReserveError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A loop whose iterations different threads compute.
@@ -69,11 +68,11 @@ unsafe impl Send for Own {}
 
 impl Own {
     /// Makes it at least as large.
-    pub fn grow(&mut self, bytes: OwnBytes) -> Result<(), TryReserveError> {
+    pub fn grow(&mut self, bytes: OwnBytes) -> Result<(), OutOfMemory> {
         self.arena.grow(bytes.arena)?;
         self.products.grow(bytes.products)?;
         self.rows.reserve(bytes.rows);
-        self.pointers.try_reserve(bytes.pointers)
+        self.pointers.try_reserve(bytes.pointers).map_err(|_| OutOfMemory)
     }
 }
 
