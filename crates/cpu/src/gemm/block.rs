@@ -11,6 +11,7 @@ use super::packed::stored_bytes;
 use super::product::{B, Memory, regions};
 use crate::format::Format;
 use std::ops::Range;
+use std::ptr::{null, null_mut};
 
 /// Rows and columns of a block, and bytes of a lane of it: A's block takes a quarter of a
 /// second-level cache of 2 MB, or half of one of 1 MB; a panel of B is streamed from there, with
@@ -18,6 +19,8 @@ use std::ops::Range;
 const ROWS: usize = 256;
 const COLS: usize = 1024;
 const LANE_BYTES: usize = 2048;
+/// A block of depth has at least this many rows, or C is read and written too often.
+const FEWEST_ROWS: usize = 128;
 /// What a thread may keep packed of either operand.
 const KEPT_BYTES: usize = 16 << 20;
 
@@ -46,7 +49,8 @@ impl Blocking {
     /// Blocks for parts of up to `rows` rows and `cols` columns.
     pub(super) fn new(d: &Description, kernel: &dyn Kernel, rows: usize, cols: usize) -> Blocking {
         let unit = kernel.depth_unit();
-        let depth = even(d.k, LANE_BYTES / kernel.lane_bytes(unit) * unit, unit);
+        let limit = (LANE_BYTES / kernel.lane_bytes(unit) * unit).min(fetched_rows(d));
+        let depth = even(d.k, limit, unit);
         let kept = |lanes: usize| lanes * kernel.lane_bytes(d.k) <= KEPT_BYTES;
         let block_rows = even(rows, ROWS, kernel.mr());
         let direct = d.c.format == Format::F32
@@ -91,6 +95,22 @@ impl Blocking {
     }
 }
 
+/// The most rows of B that may be fetched ahead of their panel's packing without displacing one
+/// another: rows a large power of two apart compete for the same few places of the second cache.
+fn fetched_rows(d: &Description) -> usize {
+    /// Bytes after which addresses share a place of the cache, and the lines that have room there,
+    /// less those left to others: 2 MB in 16 ways, or 1 MB in 8.
+    const WAY: usize = 128 << 10;
+    const LINES: usize = 8;
+    let Right::Strided(b) = d.b else { return usize::MAX };
+    let stride = b.row_stride * b.format.bytes();
+    if b.col_stride != 1 || stride == 0 {
+        return usize::MAX;
+    }
+    let apart = 1 << stride.trailing_zeros().min(WAY.trailing_zeros());
+    (WAY / apart * LINES).max(FEWEST_ROWS)
+}
+
 /// Whether rows of A can be read where they lie, with less work than packing them: if a row is not
 /// read often, and rows do not compete for the same places of the first cache.
 fn reads_well(a: &Operand, cols: usize) -> bool {
@@ -101,12 +121,6 @@ fn reads_well(a: &Operand, cols: usize) -> bool {
     let plain = a.format == Format::F32 && a.round.is_none_or(|format| format == Format::F32);
     let competing = (a.row_stride * size_of::<f32>()).is_multiple_of(COMPETING);
     plain && a.col_stride == 1 && cols <= PACKED_COLS && !competing
-}
-
-/// Whether full panels of B can be read where they lie: narrow rows of f32, near each other.
-fn is_panel(b: &Operand, nr: usize) -> bool {
-    let plain = b.format == Format::F32 && b.round.is_none_or(|format| format == Format::F32);
-    plain && b.col_stride == 1 && b.row_stride <= 4 * nr
 }
 
 /// The size of the blocks that cut `total` into as few as `limit` allows, all nearly the same.
@@ -178,6 +192,17 @@ struct Panels {
     format: Format,
 }
 
+/// A panel of B as a tile finds it.
+#[derive(Clone, Copy)]
+struct Steps {
+    first: *const u8,
+    format: Format,
+    /// Elements from one step to the next.
+    apart: usize,
+    /// Where the tile packs it, or null.
+    pack: *mut u8,
+}
+
 impl Work<'_> {
     /// Multiplies one block of depth of one block of C.
     ///
@@ -203,15 +228,18 @@ impl Work<'_> {
             (nr * stored_bytes(self.kernel, b.format, depth.len())).div_ceil(CACHE_LINE);
         for (j, col) in cols.clone().step_by(nr).enumerate() {
             let panel_cols = col..(col + nr).min(cols.end);
-            let mut panel: *const u8 = b.first.wrapping_add(j * b.pitch);
-            let mut b_step = nr;
-            if pack_b {
-                // A panel is packed just before it is used, which finds it in the nearest cache.
+            let panel = b.first.wrapping_add(j * b.pitch);
+            let packed = Steps { first: panel, format: b.format, apart: nr, pack: null_mut() };
+            let [first, others] = match pack_b {
+                // A panel is packed just before it is used, or by its first tile, so that the
+                // others find it in the nearest cache.
                 // SAFETY: the panel lies in the region of B's panels.
-                (panel, b_step) = unsafe { self.b_panel(&panel_cols, &depth, panel.cast_mut()) };
-            }
+                true => unsafe { self.b_panel(&panel_cols, &depth, rows.len() >= mr, packed) },
+                false => [packed; 2],
+            };
             let next = pack_b.then(|| self.b_source(col + nr, &depth)).flatten();
             for (i, row) in rows.clone().step_by(mr).enumerate() {
+                let b_steps = if i == 0 { first } else { others };
                 let steps = depth.len();
                 let ahead = match &next {
                     Some(source) => Ahead::source(source, nr, i, tiles, steps),
@@ -221,10 +249,11 @@ impl Work<'_> {
                     depth: depth.len(),
                     a: a.first.wrapping_add(i * a.pitch),
                     a_row_stride,
-                    b: panel,
-                    b_format: b.format,
-                    b_step,
-                    c: std::ptr::null_mut(),
+                    b: b_steps.first,
+                    b_format: b_steps.format,
+                    b_step: b_steps.apart,
+                    b_packed: b_steps.pack,
+                    c: null_mut(),
                     c_stride: 0,
                     rows: mr.min(rows.end - row),
                     cols: panel_cols.len(),
@@ -271,7 +300,7 @@ impl Work<'_> {
         let finish = Finish {
             sums: tile.c,
             sums_stride: tile.c_stride,
-            earlier: if later { partial } else { std::ptr::null() },
+            earlier: if later { partial } else { null() },
             earlier_stride: self.blocking.cols,
             bias: self.memory.bias.wrapping_add(bias_at),
             bias_format,
@@ -357,29 +386,39 @@ impl Work<'_> {
         in_block
     }
 
-    /// One panel of a strided B with its step: packed at `to`, or where it lies in memory.
+    /// A panel of a strided B as its first tile finds it, and as the others do: `packed`, or where
+    /// it lies in memory. `whole_tile` is whether the first has all rows.
     ///
     /// # Safety
-    /// As for [`compute`], and `to` has room for the panel.
+    /// As for [`compute`], and `packed` has room for the panel.
     unsafe fn b_panel(
         &self,
         cols: &Range<usize>,
         depth: &Range<usize>,
-        to: *mut u8,
-    ) -> (*const u8, usize) {
+        whole_tile: bool,
+        packed: Steps,
+    ) -> [Steps; 2] {
         let nr = self.kernel.nr();
-        let (B::Strided(base), Right::Strided(operand)) = (self.memory.b, self.d.b) else {
-            return (to, nr);
+        let (B::Strided(base), Right::Strided(b)) = (self.memory.b, self.d.b) else {
+            return [packed; 2];
         };
-        let whole = cols.len() == nr && self.kernel.takes_rows() && !self.blocking.keep_b;
-        if whole && is_panel(&operand, nr) {
-            let at = (depth.start * operand.row_stride + cols.start) * size_of::<f32>();
-            return (base.wrapping_add(at), operand.row_stride);
+        let plain = b.col_stride == 1 && b.round.is_none_or(|format| format == b.format);
+        if plain && cols.len() == nr && self.kernel.takes_rows() {
+            let at = (depth.start * b.row_stride + cols.start) * b.format.bytes();
+            let first = base.wrapping_add(at);
+            let lying = Steps { first, format: b.format, apart: b.row_stride, pack: null_mut() };
+            // Narrow rows, near each other, are as good as a panel.
+            if b.format == packed.format && b.row_stride <= 4 * nr && !self.blocking.keep_b {
+                return [lying; 2];
+            }
+            if whole_tile {
+                return [Steps { pack: packed.first.cast_mut(), ..lying }, packed];
+            }
         }
-        let lanes = Lanes { operand, lane: operand.col_stride, step: operand.row_stride };
+        let lanes = Lanes { operand: b, lane: b.col_stride, step: b.row_stride };
         // SAFETY: passed on.
-        unsafe { self.pack(lanes, base, cols, depth, nr, to, 0) };
-        (to, nr)
+        unsafe { self.pack(lanes, base, cols, depth, nr, packed.first.cast_mut(), 0) };
+        [packed; 2]
     }
 
     /// What the panel at column `col` of a strided B is packed from, if there is one.

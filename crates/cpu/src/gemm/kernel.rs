@@ -38,8 +38,8 @@ pub(super) unsafe trait Kernel: Sync {
         depth * size_of::<f32>()
     }
 
-    /// Whether `tile` also takes operands that are not packed: rows of A, and of B, as they lie in
-    /// memory, of contiguous f32.
+    /// Whether `tile` also takes operands that are not packed: rows of A, of contiguous f32, and
+    /// steps of B as they lie in memory, in any format, which it packs on the way if asked.
     fn takes_rows(&self) -> bool {
         false
     }
@@ -48,8 +48,9 @@ pub(super) unsafe trait Kernel: Sync {
     ///
     /// # Safety
     /// The machine has the kernel's instructions; the panels hold `depth` steps of `mr` and `nr`
-    /// lanes, or A holds `rows` rows of `depth` numbers if it is no panel; C holds `rows` rows of
-    /// `cols` elements that nobody else accesses.
+    /// lanes, or A holds `rows` rows of `depth` numbers if it is no panel; `b_packed` is null, or
+    /// has room for a panel and the tile is whole; C holds `rows` rows of `cols` elements. Nobody
+    /// else accesses what is written.
     unsafe fn tile(&self, tile: &Tile);
 
     /// Packs one panel of `width` lanes, `mr` or `nr`.
@@ -99,6 +100,8 @@ pub(super) struct Tile {
     pub b_format: Format,
     /// Elements from one step of B to the next: `nr` in a panel, more in memory.
     pub b_step: usize,
+    /// Where a whole tile packs B on the way, in the kernel's format, or null.
+    pub b_packed: *mut u8,
     pub c: *mut f32,
     pub c_stride: usize,
     pub rows: usize,

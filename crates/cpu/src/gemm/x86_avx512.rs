@@ -38,12 +38,9 @@ unsafe impl Kernel for Avx512 {
         // SAFETY: the caller vouches for the tile and the instructions.
         unsafe {
             match tile.b_format {
-                Format::F32 if tile.a_row_stride.is_some() => rows::<F32, true>(tile),
-                Format::F32 => rows::<F32, false>(tile),
-                Format::Bf16 if tile.a_row_stride.is_some() => rows::<BF16, true>(tile),
-                Format::Bf16 => rows::<BF16, false>(tile),
-                _ if tile.a_row_stride.is_some() => rows::<F16, true>(tile),
-                _ => rows::<F16, false>(tile),
+                Format::F32 => form::<F32>(tile),
+                Format::Bf16 => form::<BF16>(tile),
+                _ => form::<F16>(tile),
             }
         }
     }
@@ -79,26 +76,40 @@ pub(super) const BF16: u8 = 1;
 pub(super) const F16: u8 = 2;
 pub(super) const FORMATS: [Format; 3] = [Format::F32, Format::Bf16, Format::F16];
 
+/// Picks the code for operands as they lie.
+#[inline(always)]
+unsafe fn form<const B: u8>(tile: &Tile) {
+    // SAFETY: passed on; a tile that packs is whole.
+    unsafe {
+        match (tile.a_row_stride.is_some(), tile.b_packed.is_null()) {
+            (false, true) => rows::<B, false>(tile),
+            (true, true) => rows::<B, true>(tile),
+            (false, false) => multiply::<MR, B, false, true>(tile),
+            (true, false) => multiply::<MR, B, true, true>(tile),
+        }
+    }
+}
+
 /// Picks the code for the number of rows, so that a low tile costs no more than its rows.
 #[inline(always)]
 unsafe fn rows<const B: u8, const DIRECT: bool>(tile: &Tile) {
     // SAFETY: passed on.
     unsafe {
         match tile.rows {
-            1 => multiply::<1, B, DIRECT>(tile),
-            2 => multiply::<2, B, DIRECT>(tile),
-            3 => multiply::<3, B, DIRECT>(tile),
-            4 => multiply::<4, B, DIRECT>(tile),
-            5 => multiply::<5, B, DIRECT>(tile),
-            6 => multiply::<6, B, DIRECT>(tile),
-            7 => multiply::<7, B, DIRECT>(tile),
-            8 => multiply::<8, B, DIRECT>(tile),
-            9 => multiply::<9, B, DIRECT>(tile),
-            10 => multiply::<10, B, DIRECT>(tile),
-            11 => multiply::<11, B, DIRECT>(tile),
-            12 => multiply::<12, B, DIRECT>(tile),
-            13 => multiply::<13, B, DIRECT>(tile),
-            _ => multiply::<14, B, DIRECT>(tile),
+            1 => multiply::<1, B, DIRECT, false>(tile),
+            2 => multiply::<2, B, DIRECT, false>(tile),
+            3 => multiply::<3, B, DIRECT, false>(tile),
+            4 => multiply::<4, B, DIRECT, false>(tile),
+            5 => multiply::<5, B, DIRECT, false>(tile),
+            6 => multiply::<6, B, DIRECT, false>(tile),
+            7 => multiply::<7, B, DIRECT, false>(tile),
+            8 => multiply::<8, B, DIRECT, false>(tile),
+            9 => multiply::<9, B, DIRECT, false>(tile),
+            10 => multiply::<10, B, DIRECT, false>(tile),
+            11 => multiply::<11, B, DIRECT, false>(tile),
+            12 => multiply::<12, B, DIRECT, false>(tile),
+            13 => multiply::<13, B, DIRECT, false>(tile),
+            _ => multiply::<14, B, DIRECT, false>(tile),
         }
     }
 }
@@ -120,9 +131,10 @@ macro_rules! each_row {
 // Shared with the kernel for bf16.
 pub(super) use each_row;
 
-/// A tile of `M` rows; B's panel is in format `B`, and A is a panel, or rows if `DIRECT`.
+/// A tile of `M` rows; B is in format `B`, and packed on the way if `PACK`; A is a panel, or rows
+/// if `DIRECT`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
-unsafe fn multiply<const M: usize, const B: u8, const DIRECT: bool>(tile: &Tile) {
+unsafe fn multiply<const M: usize, const B: u8, const DIRECT: bool, const PACK: bool>(tile: &Tile) {
     /// Rows that one register addresses, with the stride in another: once and twice are free.
     const GROUP: usize = 3;
     let mut sums = [[_mm512_setzero_ps(); NV]; M];
@@ -130,6 +142,7 @@ unsafe fn multiply<const M: usize, const B: u8, const DIRECT: bool>(tile: &Tile)
     let mut a: [*const f32; MR.div_ceil(GROUP)] =
         std::array::from_fn(|g| tile.a.cast::<f32>().wrapping_add(g * GROUP * stride));
     let (mut b, mut ahead) = (tile.b, tile.ahead.first);
+    let mut packed = tile.b_packed.cast::<f32>();
     let size = if B == F32 { 4 } else { 2 };
     fetch_tile::<M>(tile);
     for step in 0..tile.depth {
@@ -137,10 +150,15 @@ unsafe fn multiply<const M: usize, const B: u8, const DIRECT: bool>(tile: &Tile)
             fetch_pair(ahead, tile);
             ahead = ahead.wrapping_add(tile.ahead.stride);
         }
-        // SAFETY: the panels hold `depth` steps of MR and NR lanes, and `M <= MR`; or A has `M`
-        // rows of `depth` numbers.
+        // SAFETY: the panels, and what B is packed to, hold `depth` steps of MR and NR lanes, and
+        // `M <= MR`; or A has `M` rows of `depth` numbers.
         unsafe {
             let columns: [__m512; NV] = std::array::from_fn(|j| load::<B>(b.add(j * LANES * size)));
+            if PACK {
+                _mm512_storeu_ps(packed, columns[0]);
+                _mm512_storeu_ps(packed.add(LANES), columns[1]);
+                packed = packed.wrapping_add(NR);
+            }
             each_row!(M, |i| {
                 let x = if DIRECT {
                     *a[i / GROUP].wrapping_add(i % GROUP * stride)
@@ -498,28 +516,46 @@ unsafe fn pack_contiguous<const B: u8>(source: &Source, width: usize, panel: *mu
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
 unsafe fn pack_transposed<const B: u8>(source: &Source, width: usize, panel: *mut f32) {
-    let format = FORMATS[B as usize];
     for first in (0..source.depth).step_by(LANES) {
         let steps = LANES.min(source.depth - first);
-        let step_mask = mask(steps);
         for lane in (0..width).step_by(LANES) {
-            let lane_mask = mask(width - lane);
-            let mut square = [_mm512_setzero_ps(); LANES];
-            for (i, row) in square.iter_mut().enumerate() {
-                if lane + i < source.lanes {
-                    let index = (lane + i) * source.lane_stride + first;
-                    // SAFETY: a lane of the source, and steps below its depth.
-                    *row = unsafe { load_masked(format, source.base, index, step_mask) };
+            let [lanes, room] =
+                [source.lanes, width].map(|end| LANES.min(end.saturating_sub(lane)));
+            let from = lane * source.lane_stride + first;
+            let to = panel.wrapping_add(first * width + lane);
+            // SAFETY: lanes of the source, steps below its depth, and lanes below `width` of them.
+            unsafe {
+                if steps.min(lanes) == LANES {
+                    // Counts that the compiler knows leave no tests between the moves.
+                    pack_square::<B>(source, from, [LANES; 3], width, to);
+                } else {
+                    pack_square::<B>(source, from, [steps, lanes, room], width, to);
                 }
             }
-            transpose(&mut square);
-            for (i, &row) in square.iter().enumerate() {
-                if i < steps {
-                    let to = panel.wrapping_add((first + i) * width + lane);
-                    // SAFETY: the mask leaves lanes below `width` of a step below `depth`.
-                    unsafe { _mm512_mask_storeu_ps(to, lane_mask, row) };
-                }
-            }
+        }
+    }
+}
+
+/// Packs up to 16 steps of up to 16 lanes from element `from` on to a panel at `to`, with zeros in
+/// the lanes from `lanes` to `room`.
+#[inline(always)]
+unsafe fn pack_square<const B: u8>(
+    source: &Source,
+    from: usize,
+    [steps, lanes, room]: [usize; 3],
+    width: usize,
+    to: *mut f32,
+) {
+    // SAFETY: the caller vouches for the instructions, steps and lanes; the masks leave no more.
+    unsafe {
+        let mut square = [_mm512_setzero_ps(); LANES];
+        for (i, row) in square.iter_mut().enumerate().take(lanes) {
+            let index = from + i * source.lane_stride;
+            *row = load_masked(FORMATS[B as usize], source.base, index, mask(steps));
+        }
+        transpose(&mut square);
+        for (i, &row) in square.iter().enumerate().take(steps) {
+            _mm512_mask_storeu_ps(to.wrapping_add(i * width), mask(room), row);
         }
     }
 }
