@@ -80,6 +80,7 @@ impl Kind {
                 head_compute: compute,
                 forward_products: Products::Native,
                 recompute: Recompute::Cheap,
+                head_rows: None,
             });
         }
         if compute != DataType::Fp16 {
@@ -94,6 +95,7 @@ impl Kind {
             head_compute: DataType::Fp32,
             forward_products: Products::Native,
             recompute: Recompute::Everything,
+            head_rows: None,
         })
     }
 }

@@ -41,6 +41,7 @@ fn trainer(engine: Arc<dyn Engine>, weights: WeightStrategy) -> Trainer {
         head_compute: DataType::Fp32,
         forward_products: runtime::Products::Native,
         recompute: Recompute::Everything,
+        head_rows: None,
     };
     let network = Network::new(&device, &config, &options).unwrap();
     let mut random = Rng::new(3);

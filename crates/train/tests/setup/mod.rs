@@ -37,6 +37,7 @@ pub fn network_in(config: &Config, compute: DataType) -> Network {
         head_compute: compute,
         forward_products: Products::Native,
         recompute: Recompute::Cheap,
+        head_rows: None,
     };
     Network::new(&device, config, &options).expect("the model compiles")
 }

@@ -6,27 +6,27 @@
 //!
 //! Letters: B batch, S sequence, T = B·S tokens, D width, L layers.
 
+mod build;
+mod head;
+
 use crate::Error;
-use mil::{DataType, Function, Program};
+use build::{Build, Names};
+use head::{Ends, Head};
+use mil::DataType;
 use models::{Config, Layout, Parameter, Role, Shape};
 use passes::autodiff::{self, Recompute};
-use runtime::{
-    Accumulation, Bindings, CompileOptions, Device, Executable, Port, Products, Request, Staging,
-};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use runtime::{Accumulation, Device, Products, Request, Staging};
 use surface::Surface;
 
 /// A model compiled for training on one device.
 pub struct Network {
     /// Every parameter, in the order of [`models::parameters`].
     pub parameters: Vec<ParameterState>,
-    batch: BatchSurfaces,
-    loss: Surface,
+    /// Input token ids, `[T]` int32.
+    input: Surface,
     embed: Box<dyn Request>,
     layers: Vec<LayerRequests>,
-    head: Box<dyn Request>,
-    head_with_gradient: Box<dyn Request>,
+    head: Head,
     embed_gradient: Box<dyn Request>,
     tokens: usize,
     tied: bool,
@@ -68,20 +68,14 @@ pub struct NetworkOptions {
     /// [`Cheap`]: Recompute::Cheap
     /// [`Everything`]: Recompute::Everything
     pub recompute: Recompute,
+    /// The most tokens whose logits exist at once; by default as many as take 64 MiB, but not
+    /// fewer than 256.
+    pub head_rows: Option<usize>,
 }
 
 /// Micro-batches from which it pays to pack parameters once for all of them. Packing writes them to
 /// memory and reads them back, which takes about as long as packing anew three times in a cache.
 const MANY: usize = 4;
-
-struct BatchSurfaces {
-    /// `[T]` int32.
-    tokens: Surface,
-    /// `[T]` int32.
-    targets: Surface,
-    /// `[T]` fp32.
-    weights: Surface,
-}
 
 struct LayerRequests {
     forward: Box<dyn Request>,
@@ -106,7 +100,6 @@ impl Network {
 
         let embed = models::embed(config, shape, layout, options.head_compute)?;
         let layer = models::layer(config, shape, layout, options.compute)?;
-        let head = models::head(config, shape, layout, options.head_compute)?;
 
         let layer_ports = ports_of(&parameters, |role| match role {
             Role::Layer { index: 0, port } => Some(port.to_string()),
@@ -125,8 +118,6 @@ impl Network {
                 repeat: models::repeated(layout),
             },
         )?;
-        let head_wrt = ["x", "final_norm", "classifier"].map(str::to_owned);
-        let head_with_gradient = autodiff::value_and_gradient(&head, &head_wrt)?;
         let embed_gradient = autodiff::differentiate(
             &embed,
             &autodiff::Options {
@@ -142,17 +133,10 @@ impl Network {
         let forward = build.compile(layer_gradient.forward, &layer_ports)?;
         build.products = Products::Native;
         let backward = build.compile(layer_gradient.backward, &layer_ports)?;
-        let head_ports = ["final_norm".to_owned(), "classifier".to_owned()];
-        let head = build.compile(head, &head_ports)?;
-        let head_with_gradient = build.compile(head_with_gradient, &head_ports)?;
         let embed_gradient = build.compile(embed_gradient.backward, &table)?;
 
         let tokens = shape.tokens();
-        let batch = BatchSurfaces {
-            tokens: build.surface(tokens * 4)?,
-            targets: build.surface(tokens * 4)?,
-            weights: build.surface(tokens * 4)?,
-        };
+        let input = build.surface(tokens * 4)?;
         let tables = models::rope_tables(config, 0, shape.seq);
         let (cos, sin) = (build.filled(&tables.cos)?, build.filled(&tables.sin)?);
         let width = tokens * config.dim * 4;
@@ -163,15 +147,11 @@ impl Network {
         // A layer reads the gradient of its output from one and writes that of its input to the
         // next; what it read must stay until it has finished, while the layer before it runs.
         let gradients = [build.surface(width)?, build.surface(width)?, build.surface(width)?];
-        let loss = build.surface(4)?;
 
         let mut common = Names::default();
-        common.add("tokens", &batch.tokens);
-        common.add("targets", &batch.targets);
-        common.add("weights", &batch.weights);
+        common.add("tokens", &input);
         common.add("rope_cos", &cos);
         common.add("rope_sin", &sin);
-        common.add("loss", &loss);
         for state in &parameters {
             let port = match &state.spec.role {
                 Role::Embedding => "embedding",
@@ -218,15 +198,13 @@ impl Network {
         names.add("d_x", &gradients[0]);
         let embed = names.bind(&embed)?;
         let embed_gradient = names.bind(&embed_gradient)?;
-        names.add("x", &activations[config.layers]);
-        names.add("d_x", &gradients[config.layers % 3]);
+        let ends = Ends { x: &activations[config.layers], d_x: &gradients[config.layers % 3] };
+        let head = Head::new(&mut build, config, options, &common, ends)?;
         Ok(Network {
-            batch,
-            loss,
+            input,
             embed,
             layers,
-            head: names.bind(&head)?,
-            head_with_gradient: names.bind(&head_with_gradient)?,
+            head,
             embed_gradient,
             tokens,
             tied: config.tied,
@@ -259,7 +237,6 @@ impl Network {
             layer.backward.stage()?;
         }
         self.head.stage()?;
-        self.head_with_gradient.stage()?;
         self.embed_gradient.stage()?;
         Ok(())
     }
@@ -267,8 +244,7 @@ impl Network {
     /// The loss of one micro-batch: Σ weight·(−ln p(target)), in nats.
     pub fn loss(&mut self, batch: &Batch) -> Result<f32, Error> {
         self.forward(batch)?;
-        self.head.evaluate(Accumulation::Replace)?;
-        self.read_loss()
+        self.head.loss(batch)
     }
 
     /// The loss of one micro-batch; its gradients replace those of the parameters or are added.
@@ -277,52 +253,53 @@ impl Network {
         batch: &Batch,
         accumulation: Accumulation,
     ) -> Result<f32, Error> {
-        let computed = self.forward(batch).and_then(|()| self.backward(accumulation));
+        let computed = self.forward(batch).and_then(|()| self.backward(batch, accumulation));
         // After a failure too: nothing may still be writing when the caller goes on.
         let finished = self.finish();
-        computed.and(finished)?;
-        self.read_loss()
+        let loss = computed?;
+        finished.map(|()| loss)
     }
 
     /// The head and every layer in reverse. A device may compute the gradients of a layer's
     /// parameters while it runs the layer before.
-    fn backward(&mut self, accumulation: Accumulation) -> Result<(), Error> {
-        self.head_with_gradient.evaluate(accumulation)?;
-        let mut running: &mut Box<dyn Request> = &mut self.head_with_gradient;
+    fn backward(&mut self, batch: &Batch, accumulation: Accumulation) -> Result<f32, Error> {
+        let loss = self.head.loss_and_gradient(batch, accumulation)?;
+        let mut running: Option<&mut Box<dyn Request>> = None;
         for layer in self.layers.iter_mut().rev() {
             layer.backward.evaluate(accumulation)?;
             // The next layer writes over what this one has read.
-            running.finish()?;
-            running = &mut layer.backward;
+            match running {
+                Some(later) => later.finish()?,
+                None => self.head.finish()?,
+            }
+            running = Some(&mut layer.backward);
         }
         // A tied classifier has written this micro-batch's gradient already.
         let embedding = if self.tied { Accumulation::Add } else { accumulation };
         self.embed_gradient.evaluate(embedding)?;
-        Ok(())
+        Ok(loss)
     }
 
     /// Waits until every gradient is there.
     fn finish(&mut self) -> Result<(), Error> {
         let layers = self.layers.iter_mut().flat_map(|l| [&mut l.forward, &mut l.backward]);
-        let others = [&mut self.embed, &mut self.head_with_gradient, &mut self.embed_gradient];
-        let all: Vec<Result<(), runtime::Error>> =
-            layers.chain(others).map(|request| request.finish()).collect();
+        let others = [&mut self.embed, &mut self.embed_gradient];
+        let all: Vec<Result<(), runtime::Error>> = layers
+            .chain(others)
+            .map(|request| request.finish())
+            .chain([self.head.finish()])
+            .collect();
         Ok(all.into_iter().collect::<Result<(), runtime::Error>>()?)
     }
 
     fn forward(&mut self, batch: &Batch) -> Result<(), Error> {
-        write(&self.batch.tokens, batch.tokens)?;
-        write(&self.batch.targets, batch.targets)?;
-        write(&self.batch.weights, batch.weights)?;
+        batch.check(self.tokens)?;
+        self.input.write()?.as_mut_slice::<i32>().copy_from_slice(batch.tokens);
         self.embed.evaluate(Accumulation::Replace)?;
         for layer in &mut self.layers {
             layer.forward.evaluate(Accumulation::Replace)?;
         }
         Ok(())
-    }
-
-    fn read_loss(&self) -> Result<f32, Error> {
-        Ok(self.loss.read()?.as_slice::<f32>()[0])
     }
 }
 
@@ -337,100 +314,17 @@ pub struct Batch<'a> {
     pub weights: &'a [f32],
 }
 
-fn write<T: surface::Element>(surface: &Surface, elements: &[T]) -> Result<(), Error> {
-    let mut writing = surface.write()?;
-    let target = writing.as_mut_slice::<T>();
-    if target.len() != elements.len() {
-        let (expected, found) = (target.len(), elements.len());
-        return Err(Error::BatchSize { expected, found });
+impl Batch<'_> {
+    fn check(&self, tokens: usize) -> Result<(), Error> {
+        for found in [self.tokens.len(), self.targets.len(), self.weights.len()] {
+            if found != tokens {
+                return Err(Error::BatchSize { expected: tokens, found });
+            }
+        }
+        Ok(())
     }
-    target.copy_from_slice(elements);
-    Ok(())
 }
 
 fn ports_of(parameters: &[ParameterState], port: impl Fn(&Role) -> Option<String>) -> Vec<String> {
     parameters.iter().filter_map(|p| port(&p.spec.role)).collect()
-}
-
-/// Compiles functions and counts memory.
-struct Build<'a> {
-    device: &'a dyn Device,
-    staging: Staging,
-    products: Products,
-    surface_bytes: usize,
-    scratch_bytes: usize,
-}
-
-impl Build<'_> {
-    fn surface(&mut self, bytes: usize) -> Result<Surface, Error> {
-        self.surface_bytes += bytes;
-        Ok(Surface::new(bytes)?)
-    }
-
-    fn filled(&mut self, values: &[f32]) -> Result<Surface, Error> {
-        self.surface_bytes += size_of_val(values);
-        Ok(Surface::from_slice(values)?)
-    }
-
-    fn parameters(&mut self, config: &Config) -> Result<Vec<ParameterState>, Error> {
-        let mut states = vec![];
-        for spec in models::parameters(config)? {
-            let bytes = spec.dims.iter().product::<usize>() * 4;
-            let (value, gradient) = (self.surface(bytes)?, self.surface(bytes)?);
-            states.push(ParameterState { spec, value, gradient });
-        }
-        Ok(states)
-    }
-
-    /// Compiles a function whose parameters are `parameters`; the gradients of parameters that it
-    /// gives can be accumulated.
-    fn compile(
-        &mut self,
-        function: Function,
-        parameters: &[String],
-    ) -> Result<Arc<dyn Executable>, Error> {
-        let options = CompileOptions {
-            parameters: parameters
-                .iter()
-                .filter(|name| function.input(name).is_some())
-                .cloned()
-                .collect(),
-            accumulators: parameters
-                .iter()
-                .map(|name| format!("d_{name}"))
-                .filter(|name| function.output(name).is_some())
-                .collect(),
-            staging: self.staging,
-            products: self.products,
-            ..CompileOptions::default()
-        };
-        let name = function.name.clone();
-        let program = Program::new(vec![function]);
-        let executable = self.device.compile(&program, &name, &options)?;
-        self.scratch_bytes = self.scratch_bytes.max(executable.scratch_bytes());
-        Ok(executable)
-    }
-}
-
-/// Surfaces by port name.
-#[derive(Clone, Default)]
-struct Names(BTreeMap<String, Surface>);
-
-impl Names {
-    fn add(&mut self, name: &str, surface: &Surface) {
-        self.0.insert(name.to_owned(), surface.clone());
-    }
-
-    /// Binds every port to the surface of its name.
-    fn bind(&self, executable: &Arc<dyn Executable>) -> Result<Box<dyn Request>, Error> {
-        let pick = |ports: &[Port]| {
-            ports
-                .iter()
-                .filter_map(|p| Some((p.name.clone(), self.0.get(&p.name)?.clone())))
-                .collect()
-        };
-        let bindings =
-            Bindings { inputs: pick(executable.inputs()), outputs: pick(executable.outputs()) };
-        Ok(executable.clone().bind(bindings)?)
-    }
 }
