@@ -128,6 +128,22 @@ fn completions_know_the_commands() {
 }
 
 #[test]
+fn completions_know_what_is_measured_and_its_flags() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = anemone(&["completions", shell]);
+        let script = String::from_utf8(output.stdout).unwrap();
+        let of_bench: Vec<&str> = script.lines().filter(|line| line.contains("bench")).collect();
+        assert!(!of_bench.is_empty(), "{shell}");
+        for word in ["gemm", "int8", "train", "prefill", "decode", "memory"] {
+            assert!(of_bench.iter().any(|line| line.contains(word)), "{shell}: {word}");
+        }
+        for flag in ["recompute", "plan-only", "activations", "profile", "assert"] {
+            assert!(script.contains(flag), "{shell}: --{flag}");
+        }
+    }
+}
+
+#[test]
 fn help_goes_to_the_terminal() {
     for arguments in [&["--help"][..], &["run", "--help"], &["print", "-h"]] {
         let output = anemone(arguments);

@@ -1,10 +1,10 @@
 //! `anemone bench prefill` and `anemone bench decode`.
 
-use super::Common;
 use super::report::{self, Report, Row};
 use super::roofline;
 use super::sample::{Spread, seconds};
 use super::subject::{Dtype, Subject};
+use super::{Common, process};
 use ::generate::{Generator, GeneratorOptions, Weights};
 use ::train::rng::Rng;
 use anyhow::ensure;
@@ -97,6 +97,7 @@ impl Prefill {
                 .share_of(&bench.report.peaks, bench.peak),
         ];
         bench.report.rows.extend(rows);
+        bench.peak_memory();
         if self.profile {
             bench.device.set_profiling(true);
             bench.read_from_start(&tokens)?;
@@ -134,6 +135,7 @@ impl Decode {
                 .share_of(&bench.report.peaks, "read"),
         ];
         bench.report.rows.extend(rows);
+        bench.peak_memory();
         if self.profile {
             bench.device.set_profiling(true);
             decode(&mut bench, OTHERS)?;
@@ -180,6 +182,13 @@ impl Bench {
         let options = GeneratorOptions { capacity, compute: subject.dtype.into(), products };
         let generator = Generator::new(&device, &config, &random(&config)?, options)?;
         Ok(Bench { config, peak: peak(subject.dtype, int8, &report), device, generator, report })
+    }
+
+    /// Adds the most memory that the process has held so far, if the system says.
+    fn peak_memory(&mut self) {
+        if let Some(bytes) = process::peak_memory() {
+            self.report.rows.push(Row::single(process::PEAK_ROW, "MB", bytes as f64 / 1e6));
+        }
     }
 
     fn tokens(&self, count: usize) -> Vec<u32> {
