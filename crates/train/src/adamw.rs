@@ -164,17 +164,31 @@ fn pieces<'a>(slot: &'a mut Slot<'_>) -> impl Iterator<Item = Slot<'a>> {
         })
 }
 
-/// Eight partial sums, so that the loop vectorizes without changing its order of additions.
+/// The sum of squares, read at several places at once: from one place after the other memory gives
+/// a third less. Eight partial sums each, so that the loop becomes vectors without changing its
+/// order of additions.
 fn sum_of_squares(values: &[f32]) -> f64 {
-    let (rows, rest) = values.as_chunks::<8>();
-    let mut sums = [0.0_f64; 8];
-    for row in rows {
-        for (sum, &value) in sums.iter_mut().zip(row) {
-            *sum += f64::from(value) * f64::from(value);
+    const PLACES: usize = 4;
+    const LANES: usize = 8;
+    let (rows, rest) = values.as_chunks::<LANES>();
+    let place = rows.len() / PLACES;
+    let mut sums = [[0.0_f64; LANES]; PLACES];
+    for row in 0..place {
+        for (i, sums) in sums.iter_mut().enumerate() {
+            add_squares(sums, &rows[i * place + row]);
         }
     }
+    for row in &rows[PLACES * place..] {
+        add_squares(&mut sums[0], row);
+    }
     let rest: f64 = rest.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
-    sums.iter().sum::<f64>() + rest
+    sums.iter().flatten().sum::<f64>() + rest
+}
+
+fn add_squares<const N: usize>(sums: &mut [f64; N], values: &[f32; N]) {
+    for (sum, &value) in sums.iter_mut().zip(values) {
+        *sum += f64::from(value) * f64::from(value);
+    }
 }
 
 /// Does all pieces, on up to `threads` threads, each taking a run of about equal size.
