@@ -124,12 +124,12 @@ def arguments(words):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--anemone", default=os.environ.get("ANEMONE", "target/release/anemone"),
                    help="the program [ANEMONE]")
-    p.add_argument("--torch-python", default=os.environ.get("PEERS_TORCH_PYTHON"), metavar="PYTHON",
-                   help="an interpreter that has torch [PEERS_TORCH_PYTHON]")
-    p.add_argument("--llama-python", default=os.environ.get("PEERS_LLAMA_PYTHON"), metavar="PYTHON",
-                   help="an interpreter that has llama-cpp-python and gguf [PEERS_LLAMA_PYTHON]")
-    p.add_argument("--only", metavar="ROW,...", type=lambda x: x.split(","), default=[],
-                   help=f"some rows: {', '.join(keys)}")
+    p.add_argument("--torch-python", default=os.environ.get("TORCH_PYTHON"), metavar="PYTHON",
+                   help="an interpreter that has torch [TORCH_PYTHON]")
+    p.add_argument("--llama-python", default=os.environ.get("LLAMA_PYTHON"), metavar="PYTHON",
+                   help="an interpreter that has llama-cpp-python and gguf [LLAMA_PYTHON]")
+    p.add_argument("--rows", "--only", metavar="NAME,...", type=lambda x: x.split(","), default=[],
+                   dest="only", help=f"some rows: {', '.join(keys)}")
     p.add_argument("--contenders", metavar="WORD,...", type=lambda x: x.split(","), default=[],
                    dest="only_mode", help="only contenders whose name has one of these words")
     p.add_argument("--threads", metavar="N,...", default=str(os.cpu_count()),

@@ -1,8 +1,8 @@
 """oneDNN through PyTorch: a chain of 1x1 convolutions, `channels` wide on `size` x `size`.
 
-`fp32` and `bf16` as convolutions (channels last) or as matrix products (`-gemm`), which are the
-same work; `int8` with u8 activations that are requantized behind each layer, s8 weights and a
-scale for each output channel, all within oneDNN's operation.
+`fp32`, `bf16` and `fp16` as convolutions (channels last) or as matrix products (`-gemm`), which
+are the same work; `int8` with u8 activations that are requantized behind each layer, s8 weights
+and a scale for each output channel, all within oneDNN's operation.
 """
 
 import torch
@@ -46,7 +46,10 @@ def chain(spec):
                     step, zero, torch.uint8, "none", [], "",
                 )
         return x, packed, layer
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[mode]
+    # Without the instructions PyTorch would take loops of its own, which say nothing of oneDNN.
+    if mode == "fp16" and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
+        raise RuntimeError("oneDNN computes no fp16 on this processor")
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[mode]
     weights = [torch.randn(c, c) * c**-0.5 for _ in range(n)]
     if form == "gemm":
         x = torch.randn(pixels, c).to(dtype)

@@ -22,6 +22,11 @@ def peak_megabytes():
                     return int(line.split()[1]) * 1024 / 1e6
     except OSError:
         pass
+    if sys.platform == "darwin":
+        # There in bytes. On Linux it would also count whoever started this process.
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return None
 
 
