@@ -5,22 +5,30 @@
 //! the packed form of all of A's rows, or all of B's columns, fits a budget, it is kept, and
 //! packed only when its block is first met.
 
+use super::ahead::{Ahead, Share};
 use super::description::{Description, Operand, Right};
-use super::kernel::{Ahead, CACHE_LINE, Finish, Kernel, Source, Tile};
+use super::kernel::{Finish, Kernel, Source, Tile};
 use super::packed::stored_bytes;
 use super::product::{B, Memory, regions};
 use crate::format::Format;
 use std::ops::Range;
 use std::ptr::{null, null_mut};
 
-/// Rows and columns of a block, and bytes of a lane of it: A's block takes a quarter of a
-/// second-level cache of 2 MB, or half of one of 1 MB; a panel of B is streamed from there, with
-/// little more than it through the first level.
-const ROWS: usize = 256;
+/// The most of a block: rows, and bytes of a lane.
+#[derive(Clone, Copy)]
+struct Most {
+    rows: usize,
+    lane_bytes: usize,
+}
+
+/// If B is read again for every block of rows from a cache: the block of A takes a sixth of a
+/// second-level cache of 2 MB, or a third of one of 1 MB. Blocks are deep, so that C is written
+/// once or twice.
+const NEAR: Most = Most { rows: 84, lane_bytes: 4096 };
+/// If B comes from memory for every block of rows: as few of those as that cache allows.
+const FAR: Most = Most { rows: 256, lane_bytes: 3072 };
+/// The most columns of a block.
 const COLS: usize = 1024;
-const LANE_BYTES: usize = 2048;
-/// A block of depth has at least this many rows, or C is read and written too often.
-const FEWEST_ROWS: usize = 128;
 /// What a thread may keep packed of either operand.
 const KEPT_BYTES: usize = 16 << 20;
 
@@ -49,10 +57,11 @@ impl Blocking {
     /// Blocks for parts of up to `rows` rows and `cols` columns.
     pub(super) fn new(d: &Description, kernel: &dyn Kernel, rows: usize, cols: usize) -> Blocking {
         let unit = kernel.depth_unit();
-        let limit = (LANE_BYTES / kernel.lane_bytes(unit) * unit).min(fetched_rows(d));
-        let depth = even(d.k, limit, unit);
         let kept = |lanes: usize| lanes * kernel.lane_bytes(d.k) <= KEPT_BYTES;
-        let block_rows = even(rows, ROWS, kernel.mr());
+        let near = kept(cols.next_multiple_of(kernel.nr()));
+        let most = if near { NEAR } else { FAR };
+        let depth = even(d.k, most.lane_bytes / kernel.lane_bytes(unit) * unit, unit);
+        let block_rows = even(rows, most.rows, kernel.mr());
         let direct = d.c.format == Format::F32
             && d.c.col_stride == 1
             && d.bias.is_none()
@@ -65,7 +74,7 @@ impl Blocking {
             keep_a: kept(block_rows),
             // Kept only for another block of rows, or another product of the batch.
             keep_b: matches!(d.b, Right::Strided(_))
-                && kept(cols.next_multiple_of(kernel.nr()))
+                && near
                 && (rows > block_rows || d.batch.iter().any(|axis| axis.b == 0)),
             partial_sums: depth < d.k && !direct,
             direct,
@@ -86,7 +95,8 @@ impl Blocking {
             Right::Strided(_) if self.keep_b => {
                 self.part_cols.next_multiple_of(kernel.nr()) * kernel.lane_bytes(d.k)
             }
-            _ => self.cols * kernel.lane_bytes(self.depth),
+            Right::Strided(_) => kernel.nr() * kernel.lane_bytes(self.depth),
+            Right::Packed(_) => self.cols * kernel.lane_bytes(self.depth),
         };
         let partial = if self.partial_sums { self.rows * self.cols * size } else { 0 };
         let tile = kernel.mr() * kernel.nr() * size;
@@ -95,20 +105,13 @@ impl Blocking {
     }
 }
 
-/// The most rows of B that may be fetched ahead of their panel's packing without displacing one
-/// another: rows a large power of two apart compete for the same few places of the second cache.
-fn fetched_rows(d: &Description) -> usize {
-    /// Bytes after which addresses share a place of the cache, and the lines that have room there,
-    /// less those left to others: 2 MB in 16 ways, or 1 MB in 8.
-    const WAY: usize = 128 << 10;
-    const LINES: usize = 8;
-    let Right::Strided(b) = d.b else { return usize::MAX };
+/// Whether steps of B are so far apart that they compete for the same few places of a cache, so
+/// that a panel cannot be fetched as a whole before it is packed.
+fn competing(b: &Operand) -> bool {
+    /// Rows apart by a multiple of this many bytes share a 32nd of a second cache, or less.
+    const COMPETING: usize = 4096;
     let stride = b.row_stride * b.format.bytes();
-    if b.col_stride != 1 || stride == 0 {
-        return usize::MAX;
-    }
-    let apart = 1 << stride.trailing_zeros().min(WAY.trailing_zeros());
-    (WAY / apart * LINES).max(FEWEST_ROWS)
+    b.col_stride == 1 && stride != 0 && stride.is_multiple_of(COMPETING)
 }
 
 /// Whether rows of A can be read where they lie, with less work than packing them: if a row is not
@@ -144,7 +147,8 @@ pub(super) unsafe fn compute(
     ready: &mut Ready,
 ) {
     let regions = blocking.layout(d, kernel).0.map(|at| memory.scratch.wrapping_add(at));
-    let work = Work { d, kernel, blocking, memory, regions, part: cols.clone() };
+    let competing = matches!(&d.b, Right::Strided(b) if competing(b));
+    let work = Work { d, kernel, blocking, memory, regions, part: cols.clone(), competing };
     let b_ready = match memory.b {
         B::Strided(base) if blocking.keep_b => {
             let now = Some((base, cols.clone()));
@@ -163,10 +167,11 @@ pub(super) unsafe fn compute(
                 let depth = first..(first + blocking.depth).min(d.k);
                 let pack_b = !(b_ready || blocking.keep_b && i > 0);
                 let pack_a = !(blocking.keep_a && j > 0);
+                let next_a = work.next_a([&rows, &cols], [&row_block, &col_block], &depth);
                 // SAFETY: passed on; the blocks are within the part, and what is not packed now
                 // was packed in an earlier pass.
                 unsafe {
-                    work.pass(row_block.clone(), col_block.clone(), depth, pack_a, pack_b);
+                    work.pass(row_block.clone(), col_block.clone(), depth, pack_a, pack_b, next_a);
                 }
             }
         }
@@ -182,6 +187,8 @@ struct Work<'a> {
     regions: [*mut u8; 4],
     /// The columns of the part.
     part: Range<usize>,
+    /// Whether steps of B compete for places of the cache.
+    competing: bool,
 }
 
 /// The panels of one operand for one pass: the first, and the distance between them.
@@ -215,6 +222,7 @@ impl Work<'_> {
         depth: Range<usize>,
         pack_a: bool,
         pack_b: bool,
+        next_a: Option<Source>,
     ) {
         let (mr, nr) = (self.kernel.mr(), self.kernel.nr());
         // SAFETY: passed on.
@@ -222,10 +230,10 @@ impl Work<'_> {
         let a_row_stride = self.blocking.direct_a.then_some(self.d.a.row_stride);
         // SAFETY: passed on.
         let b = unsafe { self.b_panels(&rows, &cols, &depth) };
-        // While the tiles of one panel of B are computed, the next panel is fetched.
+        // While tiles are computed, the next panel of B and the next block of A are fetched.
         let tiles = rows.len().div_ceil(mr).max(1);
-        let panel_lines =
-            (nr * stored_bytes(self.kernel, b.format, depth.len())).div_ceil(CACHE_LINE);
+        let all_tiles = tiles * cols.len().div_ceil(nr);
+        let panel_bytes = nr * stored_bytes(self.kernel, b.format, depth.len());
         for (j, col) in cols.clone().step_by(nr).enumerate() {
             let panel_cols = col..(col + nr).min(cols.end);
             let panel = b.first.wrapping_add(j * b.pitch);
@@ -237,13 +245,14 @@ impl Work<'_> {
                 true => unsafe { self.b_panel(&panel_cols, &depth, rows.len() >= mr, packed) },
                 false => [packed; 2],
             };
-            let next = pack_b.then(|| self.b_source(col + nr, &depth)).flatten();
+            let soon = self.soon(panel, b.pitch, &panel_cols, &depth, pack_b);
             for (i, row) in rows.clone().step_by(mr).enumerate() {
                 let b_steps = if i == 0 { first } else { others };
-                let steps = depth.len();
-                let ahead = match &next {
-                    Some(source) => Ahead::source(source, nr, i, tiles, steps),
-                    None => Ahead::lines(panel.wrapping_add(b.pitch), panel_lines, i, tiles, steps),
+                let share = |part, parts| Share { part, parts, steps: depth.len() };
+                let [next_b, room] = soon.share(share(i, tiles), panel_bytes);
+                let next_a = match &next_a {
+                    Some(source) => Ahead::source(source, share(j * tiles + i, all_tiles)),
+                    None => Ahead::nothing(),
                 };
                 let tile = Tile {
                     depth: depth.len(),
@@ -258,7 +267,7 @@ impl Work<'_> {
                     rows: mr.min(rows.end - row),
                     cols: panel_cols.len(),
                     accumulate: depth.start > 0,
-                    ahead,
+                    ahead: [next_b, room, next_a],
                 };
                 let in_block = (row - rows.start) * self.blocking.cols + (col - cols.start);
                 // SAFETY: the panels are those of this tile, which lies within the block.
@@ -359,10 +368,12 @@ impl Work<'_> {
         let scratch = self.regions[1];
         let block_pitch = nr * self.kernel.lane_bytes(depth.len());
         let own = self.kernel.panel_format();
+        // A panel that is not kept makes room for the next, and finds its place in the cache.
+        let only = Panels { first: scratch, pitch: 0, format: own };
         let in_block = Panels { first: scratch, pitch: block_pitch, format: own };
         let B::Packed(packed) = self.memory.b else {
             if !self.blocking.keep_b {
-                return in_block;
+                return only;
             }
             let pitch = nr * self.kernel.lane_bytes(self.d.k);
             let panel = (cols.start - self.part.start) / nr;
@@ -421,6 +432,58 @@ impl Work<'_> {
         [packed; 2]
     }
 
+    /// What of B is fetched during the tiles of the panel `panel`, which holds columns `cols`.
+    fn soon(
+        &self,
+        panel: *const u8,
+        pitch: usize,
+        cols: &Range<usize>,
+        depth: &Range<usize>,
+        pack_b: bool,
+    ) -> Soon {
+        let next = panel.wrapping_add(pitch);
+        if !pack_b {
+            return Soon { source: None, competing: false, panel: Some(next) };
+        }
+        let col = if self.competing { cols.start } else { cols.start + self.kernel.nr() };
+        Soon {
+            source: self.b_source(col, depth),
+            competing: self.competing,
+            panel: self.blocking.keep_b.then_some(next),
+        }
+    }
+
+    /// What A's panels are packed from in the pass after this one, unless they are packed already.
+    fn next_a(
+        &self,
+        [rows, cols]: [&Range<usize>; 2],
+        [row_block, col_block]: [&Range<usize>; 2],
+        depth: &Range<usize>,
+    ) -> Option<Source> {
+        let Blocking { keep_a, .. } = *self.blocking;
+        let (last_depth, last_col) = (depth.end == self.d.k, col_block.end == cols.end);
+        let first_col = col_block.start == cols.start;
+        let (next_rows, next_depth) = match (last_depth, last_col) {
+            (false, _) if keep_a && !first_col => return None,
+            (false, _) => (row_block.start, depth.end),
+            (true, false) if keep_a => return None,
+            (true, false) => (row_block.start, 0),
+            (true, true) => (row_block.end, 0),
+        };
+        let a = self.d.a;
+        let lanes = self.blocking.rows.min(rows.end.checked_sub(next_rows)?);
+        let at = (next_rows * a.row_stride + next_depth * a.col_stride) * a.format.bytes();
+        (lanes > 0).then(|| Source {
+            base: self.memory.a.wrapping_add(at),
+            format: a.format,
+            lane_stride: a.row_stride,
+            depth_stride: a.col_stride,
+            lanes,
+            depth: self.blocking.depth.min(self.d.k - next_depth),
+            round: a.round,
+        })
+    }
+
     /// What the panel at column `col` of a strided B is packed from, if there is one.
     fn b_source(&self, col: usize, depth: &Range<usize>) -> Option<Source> {
         let (B::Strided(base), Right::Strided(b)) = (self.memory.b, self.d.b) else { return None };
@@ -452,21 +515,52 @@ impl Work<'_> {
         first: *mut u8,
         pitch: usize,
     ) {
+        /// Steps of neighboring lanes that the nearest cache holds for all panels of a block.
+        const TOGETHER: usize = 64;
         let Lanes { operand, lane, step } = lanes;
-        for (i, start) in range.clone().step_by(width).enumerate() {
-            let at = (start * lane + depth.start * step) * operand.format.bytes();
-            let source = Source {
-                base: base.wrapping_add(at),
-                format: operand.format,
-                lane_stride: lane,
-                depth_stride: step,
-                lanes: width.min(range.end - start),
-                depth: depth.len(),
-                round: operand.round,
-            };
-            // SAFETY: passed on.
-            unsafe { self.kernel.pack(&source, width, first.wrapping_add(i * pitch)) };
+        // Neighboring lanes share cache lines, so all panels are packed from some steps, and then
+        // from the next.
+        let together = if lane == 1 { TOGETHER } else { depth.len().max(1) };
+        for first_step in depth.clone().step_by(together) {
+            let offset = width * self.kernel.lane_bytes(first_step - depth.start);
+            for (i, start) in range.clone().step_by(width).enumerate() {
+                let at = (start * lane + first_step * step) * operand.format.bytes();
+                let source = Source {
+                    base: base.wrapping_add(at),
+                    format: operand.format,
+                    lane_stride: lane,
+                    depth_stride: step,
+                    lanes: width.min(range.end - start),
+                    depth: together.min(depth.end - first_step),
+                    round: operand.round,
+                };
+                let panel = first.wrapping_add(i * pitch + offset);
+                // SAFETY: passed on; the steps lie in the panel.
+                unsafe { self.kernel.pack(&source, width, panel) };
+            }
         }
+    }
+}
+
+/// What of B is fetched during the tiles of a panel.
+struct Soon {
+    /// What the next panel is packed from, or this one if steps are `competing`.
+    source: Option<Source>,
+    competing: bool,
+    /// The next panel, to be read or to be written.
+    panel: Option<*const u8>,
+}
+
+impl Soon {
+    /// The share of one tile; a panel has `panel_bytes`.
+    fn share(&self, share: Share, panel_bytes: usize) -> [Ahead; 2] {
+        let source = match &self.source {
+            Some(source) if !self.competing => Ahead::source(source, share),
+            Some(source) if share.part == 0 => Ahead::own(source),
+            _ => Ahead::nothing(),
+        };
+        let panel = self.panel.map_or(Ahead::nothing(), |at| Ahead::bytes(at, panel_bytes, share));
+        [source, panel]
     }
 }
 

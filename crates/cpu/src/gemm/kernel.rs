@@ -1,5 +1,6 @@
 //! What a kernel does for the driver.
 
+use super::ahead::Ahead;
 use crate::format::Format;
 
 /// One instruction set's way of multiplying: a tile of C in registers, fed by packed panels.
@@ -107,66 +108,8 @@ pub(super) struct Tile {
     pub rows: usize,
     pub cols: usize,
     pub accumulate: bool,
-    /// Memory that soon will be read; a kernel may fetch it meanwhile.
-    pub ahead: Ahead,
-}
-
-/// Cache lines to fetch during a tile, two at a time.
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ahead {
-    /// The first line.
-    pub first: *const u8,
-    /// From the one line of a pair to the other, in bytes.
-    pub other: usize,
-    /// From a pair to the next, in bytes.
-    pub stride: usize,
-    /// A pair is fetched with every step of k whose number has none of these bits.
-    pub mask: usize,
-}
-
-/// Bytes of a cache line.
-pub(super) const CACHE_LINE: usize = 64;
-
-impl Ahead {
-    /// Nothing worth fetching: what is read now.
-    pub fn nothing(at: *const u8) -> Ahead {
-        Ahead { first: at, other: 0, stride: 0, mask: usize::MAX }
-    }
-
-    /// Part `part` of `parts` of `lines` neighboring lines, during `steps` steps.
-    pub fn lines(at: *const u8, lines: usize, part: usize, parts: usize, steps: usize) -> Ahead {
-        let share = lines.div_ceil(parts.max(1)).next_multiple_of(2);
-        let first = at.wrapping_add(part * share * CACHE_LINE);
-        Ahead { first, other: CACHE_LINE, stride: 2 * CACHE_LINE, mask: every(steps, share / 2) }
-    }
-
-    /// Part `part` of `parts` of what a panel of `width` lanes is packed from, during `steps`
-    /// steps: two lines of some rows if lanes are neighbors, otherwise two whole lanes.
-    pub fn source(source: &Source, width: usize, part: usize, parts: usize, steps: usize) -> Ahead {
-        let size = source.format.bytes();
-        if source.lane_stride == 1 {
-            let share = source.depth.div_ceil(parts.max(1));
-            let stride = source.depth_stride * size;
-            let first = source.base.wrapping_add(part * share * stride);
-            return Ahead { first, other: CACHE_LINE, stride, mask: every(steps, share) };
-        }
-        if source.depth_stride != 1 {
-            return Ahead::nothing(source.base);
-        }
-        let lane = source.lane_stride * size;
-        let pair = (2 * part).min(width.saturating_sub(2));
-        let first = source.base.wrapping_add(pair * lane);
-        let share = (source.depth * size).div_ceil(CACHE_LINE);
-        Ahead { first, other: lane, stride: CACHE_LINE, mask: every(steps, share) }
-    }
-}
-
-/// The mask that takes at least `times` of `steps` steps, evenly, or all.
-fn every(steps: usize, times: usize) -> usize {
-    let apart = (steps / times.max(1)).max(1);
-    // The largest power of two that is not above.
-    (1 << apart.ilog2()) - 1
+    /// What soon will be read; a kernel may fetch it meanwhile.
+    pub ahead: [Ahead; 3],
 }
 
 /// What a panel is packed from.

@@ -17,6 +17,7 @@
 mod aarch64_bf16;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon;
+mod ahead;
 mod block;
 mod buffer;
 mod description;

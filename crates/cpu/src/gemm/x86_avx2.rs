@@ -1,5 +1,6 @@
 //! Kernels for AVX2 with FMA and F16C.
 
+use super::ahead::Fetching;
 use super::generic::{self, Convert, Plain};
 use super::kernel::{Finish, Kernel, Source, Strip, Tile};
 use crate::format::Format;
@@ -91,7 +92,8 @@ unsafe fn rows<const B: u8>(tile: &Tile) {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn multiply<const M: usize, const B: u8>(tile: &Tile) {
     let mut sums = [[_mm256_setzero_ps(); NV]; M];
-    let (mut a, mut b, mut ahead) = (tile.a.cast::<f32>(), tile.b, tile.ahead.first);
+    let (mut a, mut b) = (tile.a.cast::<f32>(), tile.b);
+    let mut fetching = Fetching::new(tile.ahead);
     let size = if B == F32 { 4 } else { 2 };
     // The tile is written at the end, so its lines are fetched now.
     for i in 0..M {
@@ -99,11 +101,7 @@ unsafe fn multiply<const M: usize, const B: u8>(tile: &Tile) {
         _mm_prefetch::<_MM_HINT_T0>(row);
     }
     for step in 0..tile.depth {
-        if step & tile.ahead.mask == 0 {
-            _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-            _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(tile.ahead.other).cast());
-            ahead = ahead.wrapping_add(tile.ahead.stride);
-        }
+        fetching.step(step);
         // SAFETY: the panels hold `depth` steps of MR and NR lanes, and `M <= MR`.
         unsafe {
             let columns: [__m256; NV] = std::array::from_fn(|j| load::<B>(b.add(j * LANES * size)));

@@ -1,5 +1,6 @@
 //! Kernels for AVX-512 (F, BW, VL, DQ).
 
+use super::ahead::Fetching;
 use super::generic::{self, Convert};
 use super::kernel::{Finish, Kernel, Source, Strip, Tile};
 use crate::format::Format;
@@ -141,15 +142,13 @@ unsafe fn multiply<const M: usize, const B: u8, const DIRECT: bool, const PACK: 
     let stride = if DIRECT { tile.a_row_stride.unwrap_or(0) } else { 1 };
     let mut a: [*const f32; MR.div_ceil(GROUP)] =
         std::array::from_fn(|g| tile.a.cast::<f32>().wrapping_add(g * GROUP * stride));
-    let (mut b, mut ahead) = (tile.b, tile.ahead.first);
+    let mut b = tile.b;
+    let mut fetching = Fetching::new(tile.ahead);
     let mut packed = tile.b_packed.cast::<f32>();
     let size = if B == F32 { 4 } else { 2 };
     fetch_tile::<M>(tile);
     for step in 0..tile.depth {
-        if step & tile.ahead.mask == 0 {
-            fetch_pair(ahead, tile);
-            ahead = ahead.wrapping_add(tile.ahead.stride);
-        }
+        fetching.step(step);
         // SAFETY: the panels, and what B is packed to, hold `depth` steps of MR and NR lanes, and
         // `M <= MR`; or A has `M` rows of `depth` numbers.
         unsafe {
@@ -177,16 +176,6 @@ unsafe fn multiply<const M: usize, const B: u8, const DIRECT: bool, const PACK: 
     unsafe { store(tile, sums) }
 }
 
-/// Fetches two lines of what will be read soon.
-#[inline(always)]
-pub(super) fn fetch_pair(at: *const u8, tile: &Tile) {
-    // SAFETY: fetching changes nothing and cannot fault.
-    unsafe {
-        _mm_prefetch::<_MM_HINT_T1>(at.cast());
-        _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(tile.ahead.other).cast());
-    }
-}
-
 /// Fetches the lines of the tile for writing, which happens at the end.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
@@ -206,6 +195,15 @@ pub(super) fn fetch_tile<const M: usize>(tile: &Tile) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
 pub(super) unsafe fn store<const M: usize>(tile: &Tile, sums: [[__m512; NV]; M]) {
+    if tile.cols == NR {
+        // SAFETY: passed on; the tile has all columns.
+        return unsafe {
+            match tile.accumulate {
+                true => store_whole::<M, true>(tile, sums),
+                false => store_whole::<M, false>(tile, sums),
+            }
+        };
+    }
     let masks: [__mmask16; NV] = std::array::from_fn(|j| mask(tile.cols.saturating_sub(j * LANES)));
     for (i, sums) in sums.iter().enumerate() {
         for j in 0..NV {
@@ -221,6 +219,25 @@ pub(super) unsafe fn store<const M: usize>(tile: &Tile, sums: [[__m512; NV]; M])
             }
         }
     }
+}
+
+/// [`store`] for all columns, from registers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+unsafe fn store_whole<const M: usize, const ADD: bool>(tile: &Tile, sums: [[__m512; NV]; M]) {
+    each_row!(M, |i| {
+        let c = tile.c.wrapping_add(i * tile.c_stride);
+        let [mut low, mut high] = sums[i];
+        // SAFETY: a row of the tile has `NR` elements.
+        unsafe {
+            if ADD {
+                low = _mm512_add_ps(low, _mm512_loadu_ps(c));
+                high = _mm512_add_ps(high, _mm512_loadu_ps(c.add(LANES)));
+            }
+            _mm512_storeu_ps(c, low);
+            _mm512_storeu_ps(c.add(LANES), high);
+        }
+    });
 }
 
 /// A vector of B's panel.
@@ -498,10 +515,10 @@ unsafe fn pack(source: &Source, width: usize, panel: *mut f32) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
 unsafe fn pack_contiguous<const B: u8>(source: &Source, width: usize, panel: *mut f32) {
     let format = FORMATS[B as usize];
-    for lane in (0..width).step_by(LANES) {
-        let from_mask = mask(source.lanes.saturating_sub(lane));
-        let to_mask = mask(width - lane);
-        for step in 0..source.depth {
+    for step in 0..source.depth {
+        for lane in (0..width).step_by(LANES) {
+            let from_mask = mask(source.lanes.saturating_sub(lane));
+            let to_mask = mask(width - lane);
             let index = step * source.depth_stride + lane;
             // SAFETY: the masks leave lanes of the source, and lanes below `width` of the panel.
             unsafe {
@@ -525,11 +542,15 @@ unsafe fn pack_transposed<const B: u8>(source: &Source, width: usize, panel: *mu
             let to = panel.wrapping_add(first * width + lane);
             // SAFETY: lanes of the source, steps below its depth, and lanes below `width` of them.
             unsafe {
-                if steps.min(lanes) == LANES {
-                    // Counts that the compiler knows leave no tests between the moves.
-                    pack_square::<B>(source, from, [LANES; 3], width, to);
-                } else {
-                    pack_square::<B>(source, from, [steps, lanes, room], width, to);
+                // Counts that the compiler knows leave no tests between the moves.
+                match [steps, lanes, room] {
+                    [LANES, LANES, LANES] => {
+                        pack_square::<B>(source, from, [LANES; 3], width, to);
+                    }
+                    [LANES, MR, MR] => {
+                        pack_square::<B>(source, from, [LANES, MR, MR], width, to);
+                    }
+                    counts => pack_square::<B>(source, from, counts, width, to),
                 }
             }
         }

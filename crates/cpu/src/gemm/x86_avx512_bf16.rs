@@ -6,10 +6,11 @@
 //!
 //! The instructions round sums to nearest even and take numbers below 2⁻¹²⁶ for zero.
 
+use super::ahead::Fetching;
 use super::kernel::{Finish, Kernel, Source, Strip, Tile};
 use super::x86_avx512::{
-    self as f32_kernel, BF16, F16, F32, FORMATS, LANES, MR, NR, NV, each_row, fetch_pair,
-    fetch_tile, load_masked, mask, store, transpose,
+    self as f32_kernel, BF16, F16, F32, FORMATS, LANES, MR, NR, NV, each_row, fetch_tile,
+    load_masked, mask, store, transpose,
 };
 use crate::format::Format;
 use std::arch::x86_64::*;
@@ -108,13 +109,11 @@ unsafe fn rows(tile: &Tile) {
 #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
 unsafe fn multiply<const M: usize>(tile: &Tile) {
     let mut sums = [[_mm512_setzero_ps(); NV]; M];
-    let (mut a, mut b, mut ahead) = (tile.a.cast::<i32>(), tile.b, tile.ahead.first);
+    let (mut a, mut b) = (tile.a.cast::<i32>(), tile.b);
+    let mut fetching = Fetching::new(tile.ahead);
     fetch_tile::<M>(tile);
     for pair in 0..tile.depth.div_ceil(2) {
-        if (2 * pair) & tile.ahead.mask == 0 {
-            fetch_pair(ahead, tile);
-            ahead = ahead.wrapping_add(tile.ahead.stride);
-        }
+        fetching.step(2 * pair);
         // SAFETY: the panels hold the pairs of `depth` steps of MR and NR lanes, and `M <= MR`.
         unsafe {
             let columns: [__m512bh; NV] =
