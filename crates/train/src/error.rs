@@ -27,6 +27,14 @@ pub enum Error {
     /// A device cannot be compared.
     #[error("{0}")]
     Parity(String),
+    /// Rows of another vocabulary than the model's.
+    #[error("the rows are of a vocabulary of {found} tokens, the model has {expected}")]
+    Vocabulary {
+        /// Tokens of the model.
+        expected: usize,
+        /// Tokens of the vocabulary whose rows are chosen.
+        found: usize,
+    },
     /// A batch of another size than the network was built for.
     #[error("the batch has {found} tokens, the network was built for {expected}")]
     BatchSize {

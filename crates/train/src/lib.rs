@@ -23,6 +23,7 @@ pub mod schedule;
 mod scratch;
 pub mod stories;
 pub mod tokenizer;
+pub mod vocabulary;
 
 mod error;
 mod network;

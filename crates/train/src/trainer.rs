@@ -12,10 +12,12 @@ use crate::metrics::Record;
 use crate::network::{Batch, Network};
 use crate::rng::Rng;
 use crate::schedule::Schedule;
-use models::Init;
+use crate::vocabulary::{Frozen, IdSet, Part};
+use models::{Init, Role};
 use runtime::Accumulation;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use surface::Surface;
 
 /// What a run is made with.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,11 @@ pub struct Trainer {
     batches: Batches,
     /// First and second moment of every parameter.
     moments: Vec<(Vec<f32>, Vec<f32>)>,
+    /// The rows of tables that are not trained, for every parameter; of a network with a
+    /// vocabulary only.
+    frozen: Vec<Option<Frozen>>,
+    /// The tokens whose rows have been trained, by runs before this one too, if not all have been.
+    trained: Option<IdSet>,
     scaler: Scaler,
     step: u64,
     updates: u64,
@@ -70,16 +77,21 @@ impl Trainer {
     ) -> Result<Trainer, Error> {
         let mut trainer = Trainer::empty(network, options, batches)?;
         let random = Rng::new(seed);
-        for state in &trainer.network.parameters {
+        for (state, frozen) in trainer.network.parameters.iter().zip(&mut trainer.frozen) {
             let mut value = state.value.write()?;
+            let spec = &state.spec;
             let value = value.as_mut_slice::<f32>();
-            match state.spec.init {
-                Init::Ones => value.fill(1.0),
-                // Each parameter draws from a stream of its own, so that none depends on another.
-                Init::Normal { std } => {
-                    random.fork(&state.spec.name).fill_normal(value, std as f32);
+            fill(Part::Value, &spec.dims, value, frozen, |_, value| {
+                match spec.init {
+                    Init::Ones => value.fill(1.0),
+                    // Each parameter draws from a stream of its own, so that none depends on
+                    // another.
+                    Init::Normal { std } => {
+                        random.fork(&spec.name).fill_normal(value, std as f32);
+                    }
                 }
-            }
+                Ok(())
+            })?;
         }
         trainer.network.stage()?;
         Ok(trainer)
@@ -97,11 +109,19 @@ impl Trainer {
         checkpoint: &mut Checkpoint,
     ) -> Result<Trainer, Error> {
         let mut trainer = Trainer::empty(network, options, batches)?;
-        for state in &trainer.network.parameters {
+        for (state, frozen) in trainer.network.parameters.iter().zip(&mut trainer.frozen) {
             let mut value = state.value.write()?;
             let spec = &state.spec;
-            checkpoint.read_parameter(&spec.name, &spec.dims, value.as_mut_slice::<f32>())?;
+            let value = value.as_mut_slice::<f32>();
+            fill(Part::Value, &spec.dims, value, frozen, |dims, value| {
+                checkpoint.read_parameter(&spec.name, dims, value)
+            })?;
         }
+        // Rows that were trained elsewhere stay trained, as all are after a run over all of them.
+        trainer.trained = match (&trainer.trained, &checkpoint.state().trained) {
+            (Some(now), Some(before)) => Some(now.union(before)),
+            _ => None,
+        };
         trainer.network.stage()?;
         Ok(trainer)
     }
@@ -118,11 +138,16 @@ impl Trainer {
         checkpoint: &mut Checkpoint,
     ) -> Result<Trainer, Error> {
         let mut trainer = Trainer::from_parameters(network, options, batches, checkpoint)?;
-        for (state, (first, second)) in trainer.network.parameters.iter().zip(&mut trainer.moments)
-        {
+        let parameters = trainer.network.parameters.iter().zip(&mut trainer.frozen);
+        for ((state, frozen), (first, second)) in parameters.zip(&mut trainer.moments) {
             let spec = &state.spec;
-            checkpoint.read_moment(Moment::First, &spec.name, &spec.dims, first)?;
-            checkpoint.read_moment(Moment::Second, &spec.name, &spec.dims, second)?;
+            for (part, moment, out) in
+                [(Part::First, Moment::First, first), (Part::Second, Moment::Second, second)]
+            {
+                fill(part, &spec.dims, out, frozen, |dims, out| {
+                    checkpoint.read_moment(moment, &spec.name, dims, out)
+                })?;
+            }
         }
         let state = checkpoint.state();
         trainer.scaler = Scaler::new(options.loss_scale, state.loss_scale)?;
@@ -148,6 +173,16 @@ impl Trainer {
                 (vec![0.0; len], vec![0.0; len])
             })
             .collect();
+        let vocabulary = network.vocabulary();
+        let frozen = network.parameters.iter().map(|p| match p.spec.role {
+            Role::Embedding | Role::Classifier => {
+                let trained = p.spec.dims.iter().product();
+                vocabulary.map(|vocabulary| Frozen::zeros(vocabulary.clone(), trained))
+            }
+            Role::Layer { .. } | Role::FinalNorm => None,
+        });
+        let frozen = frozen.collect();
+        let trained = vocabulary.map(|vocabulary| vocabulary.ids());
         let buffers =
             Buffers { tokens: vec![0; count], targets: vec![0; count], weights: vec![0.0; count] };
         Ok(Trainer {
@@ -155,6 +190,8 @@ impl Trainer {
             options,
             batches,
             moments,
+            frozen,
+            trained,
             scaler: Scaler::new(options.loss_scale, None)?,
             step: 0,
             updates: 0,
@@ -179,7 +216,7 @@ impl Trainer {
         let mut loss = 0.0;
         for micro in 0..accumulate {
             let mode = if micro == 0 { Accumulation::Replace } else { Accumulation::Add };
-            self.batches.next(&mut self.buffers.tokens, &mut self.buffers.targets)?;
+            self.buffers.next(&mut self.batches, &self.network)?;
             loss += f64::from(self.network.loss_and_gradient(&self.buffers.batch(), mode)?);
         }
         let rate = self.options.schedule.rate(self.step);
@@ -249,7 +286,7 @@ impl Trainer {
         self.buffers.weights.fill(1.0 / tokens as f32);
         let mut sum = 0.0;
         for _ in 0..count {
-            validation.next(&mut self.buffers.tokens, &mut self.buffers.targets)?;
+            self.buffers.next(validation, &self.network)?;
             sum += f64::from(self.network.loss(&self.buffers.batch())?);
         }
         let loss = sum / count.max(1) as f64;
@@ -260,7 +297,8 @@ impl Trainer {
         Ok(loss)
     }
 
-    /// Saves everything in a new folder of the run `folder`, and keeps the last `keep`.
+    /// Saves everything in a new folder of the run `folder`, and keeps the last `keep`. Tables are
+    /// whole, with the rows that are not trained.
     ///
     /// # Errors
     /// If it cannot be written; the checkpoint before is then still there.
@@ -269,16 +307,18 @@ impl Trainer {
         for state in &self.network.parameters {
             values.push(state.value.read()?);
         }
-        let tensor = |index: usize, data| Tensor {
-            name: &self.network.parameters[index].spec.name,
-            dims: &self.network.parameters[index].spec.dims,
-            data,
+        let dims: Vec<Vec<usize>> = (0..values.len()).map(|i| self.whole_dims(i)).collect();
+        let tensor = |index: usize, part, trained| {
+            let name = &self.network.parameters[index].spec.name;
+            Tensor { name, dims: &dims[index], data: self.whole(index, part, trained) }
         };
-        let parameters: Vec<Tensor<'_>> =
-            values.iter().enumerate().map(|(i, v)| tensor(i, v.as_slice())).collect();
+        let parameters: Vec<Tensor<'_>> = (values.iter().enumerate())
+            .map(|(i, value)| tensor(i, Part::Value, value.as_slice()))
+            .collect();
         let moments = self.moments.iter().enumerate();
-        let first: Vec<Tensor<'_>> = moments.clone().map(|(i, m)| tensor(i, &m.0)).collect();
-        let second: Vec<Tensor<'_>> = moments.map(|(i, m)| tensor(i, &m.1)).collect();
+        let first: Vec<Tensor<'_>> =
+            moments.clone().map(|(i, m)| tensor(i, Part::First, &m.0)).collect();
+        let second: Vec<Tensor<'_>> = moments.map(|(i, m)| tensor(i, Part::Second, &m.1)).collect();
         let state = TrainState {
             step: self.step,
             updates: self.updates,
@@ -287,6 +327,7 @@ impl Trainer {
             data: self.position(),
             best_loss: self.best_loss,
             loss_scale: self.scaler.state(),
+            trained: self.trained.clone(),
             settings: about.settings.clone(),
         };
         let snapshot = Snapshot {
@@ -300,16 +341,62 @@ impl Trainer {
         Ok(checkpoint::save(folder, &snapshot, keep)?)
     }
 
+    /// The dimensions of a parameter with all its rows.
+    fn whole_dims(&self, index: usize) -> Vec<usize> {
+        let dims = &self.network.parameters[index].spec.dims;
+        match &self.frozen[index] {
+            Some(frozen) => frozen.whole_dims(dims),
+            None => dims.clone(),
+        }
+    }
+
+    /// All rows of a parameter or moment, in pieces that follow each other.
+    fn whole<'a>(&'a self, index: usize, part: Part, trained: &'a [f32]) -> Vec<&'a [f32]> {
+        match &self.frozen[index] {
+            Some(frozen) => frozen.join(part, trained),
+            None => vec![trained],
+        }
+    }
+
+    /// Every parameter with all its rows, by name: shared with the network, but tables of which
+    /// not all rows are trained, which are put together in memory of their own.
+    ///
+    /// # Errors
+    /// If a surface is in use, or there is no memory.
+    pub fn whole_parameters(&self) -> Result<Vec<(&str, Surface)>, Error> {
+        let parameters = self.network.parameters.iter().enumerate().map(|(index, state)| {
+            if self.frozen[index].is_none() {
+                return Ok((&*state.spec.name, state.value.clone()));
+            }
+            let trained = state.value.read()?;
+            let pieces = self.whole(index, Part::Value, trained.as_slice());
+            Ok((&*state.spec.name, Surface::from_slice(&pieces.concat())?))
+        });
+        parameters.collect()
+    }
+
+    /// The tokens whose rows have been trained, by this run or by those that it goes on from; none
+    /// if all have been.
+    pub fn trained(&self) -> Option<&IdSet> {
+        self.trained.as_ref()
+    }
+
     /// Takes over the parameters of another trainer of the same model.
     ///
     /// # Errors
     /// If a surface is in use, or the device fails.
     ///
     /// # Panics
-    /// If the models differ in shape.
+    /// If the models differ in shape, or in the tokens that they have rows for.
     pub fn copy_parameters(&mut self, from: &Trainer) -> Result<(), Error> {
+        assert_eq!(self.network.vocabulary(), from.network.vocabulary(), "one vocabulary");
         for (to, from) in self.network.parameters.iter().zip(&from.network.parameters) {
             to.value.write()?.copy_from_slice(&from.value.read()?);
+        }
+        for (to, from) in self.frozen.iter_mut().zip(&from.frozen) {
+            if let (Some(to), Some(from)) = (to, from) {
+                to.copy_values(from);
+            }
         }
         self.network.stage()
     }
@@ -352,7 +439,34 @@ pub struct About<'a> {
 }
 
 impl Buffers {
+    /// Takes the next batch, in the network's own numbers of tokens.
+    fn next(&mut self, batches: &mut Batches, network: &Network) -> Result<(), Error> {
+        batches.next(&mut self.tokens, &mut self.targets)?;
+        if let Some(vocabulary) = network.vocabulary() {
+            vocabulary.to_rows(&mut self.tokens)?;
+            vocabulary.to_rows(&mut self.targets)?;
+        }
+        Ok(())
+    }
+
     fn batch(&self) -> Batch<'_> {
         Batch { tokens: &self.tokens, targets: &self.targets, weights: &self.weights }
     }
+}
+
+/// Fills the trained rows of a parameter or moment, and those that are not, from what `whole`
+/// writes when it is given the whole tensor's dimensions and memory.
+fn fill(
+    part: Part,
+    dims: &[usize],
+    trained: &mut [f32],
+    frozen: &mut Option<Frozen>,
+    whole: impl FnOnce(&[usize], &mut [f32]) -> Result<(), checkpoint::Error>,
+) -> Result<(), checkpoint::Error> {
+    let Some(frozen) = frozen else { return whole(dims, trained) };
+    let dims = frozen.whole_dims(dims);
+    let mut table = vec![0.0; dims.iter().product()];
+    whole(&dims, &mut table)?;
+    frozen.split(part, &table, trained);
+    Ok(())
 }

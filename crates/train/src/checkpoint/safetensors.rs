@@ -19,7 +19,7 @@ pub(super) fn write(out: &mut dyn Write, tensors: &[(String, &Tensor<'_>)]) -> s
     header.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
     let mut offset = 0_u64;
     for (name, tensor) in tensors {
-        let end = offset + 4 * tensor.data.len() as u64;
+        let end = offset + 4 * tensor.data.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let info = json!({ "dtype": "F32", "shape": tensor.dims, "data_offsets": [offset, end] });
         if header.insert(name.clone(), info).is_some() {
             return Err(std::io::Error::other(format!("two tensors are named `{name}`")));
@@ -34,7 +34,7 @@ pub(super) fn write(out: &mut dyn Write, tensors: &[(String, &Tensor<'_>)]) -> s
     out.write_all(&header)?;
     let mut bytes = Vec::with_capacity(4 * BLOCK);
     for (_, tensor) in tensors {
-        for block in tensor.data.chunks(BLOCK) {
+        for block in tensor.data.iter().flat_map(|piece| piece.chunks(BLOCK)) {
             bytes.clear();
             bytes.extend(block.iter().flat_map(|value| value.to_le_bytes()));
             out.write_all(&bytes)?;

@@ -9,14 +9,14 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// One parameter or moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tensor<'a> {
     /// The parameter's name.
     pub name: &'a str,
     /// Its dimensions.
     pub dims: &'a [usize],
-    /// Its values.
-    pub data: &'a [f32],
+    /// Its values, in pieces that follow each other.
+    pub data: Vec<&'a [f32]>,
 }
 
 /// What a checkpoint is made of.

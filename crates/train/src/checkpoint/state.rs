@@ -2,6 +2,7 @@
 
 use crate::data::Position;
 use crate::loss_scale::ScaleState;
+use crate::vocabulary::IdSet;
 use serde::{Deserialize, Serialize};
 
 /// Everything that a run needs to go on exactly where it stopped, apart from tensors.
@@ -22,6 +23,10 @@ pub struct TrainState {
     /// Where a dynamic loss scale is; not there in version 1, and without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<ScaleState>,
+    /// The tokens whose rows have been trained, of a run that trained only those that its data use;
+    /// not there if all have been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained: Option<IdSet>,
     /// The settings of the run, for those who resume it: model, schedule, optimizer and so on.
     pub settings: serde_json::Value,
 }

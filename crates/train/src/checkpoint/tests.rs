@@ -4,6 +4,7 @@ use crate::data::{Order, Position};
 use crate::loss_scale::ScaleState;
 use crate::rng::Rng;
 use crate::scratch::Folder;
+use crate::vocabulary::IdSet;
 use serde_json::json;
 use std::cell::Cell;
 use std::fs::File;
@@ -33,13 +34,14 @@ impl Fixture {
             data,
             best_loss: Some(0.1 + step as f32 / 3.0),
             loss_scale: Some(ScaleState { scale: 768.0, good_steps: step }),
+            trained: Some(IdSet::from_ascending([0, 1, 7, step as u32 + 8])),
             settings: json!({ "batch": 4 }),
         };
         Self { config: json!({ "hidden_size": 3 }), weights, state }
     }
 
     fn with<R>(&self, use_it: impl FnOnce(&Snapshot<'_>) -> R) -> R {
-        let tensor = |name| [Tensor { name, dims: &DIMS, data: &self.weights }];
+        let tensor = |name| [Tensor { name, dims: &DIMS, data: vec![&self.weights] }];
         let snapshot = Snapshot {
             config: &self.config,
             tokenizer: Some("{}"),

@@ -54,6 +54,22 @@ pub enum Error {
         /// The size of the vocabulary.
         vocabulary: usize,
     },
+    /// A token that the model does not have, found after the data were checked.
+    #[error("token {id} at position {position} is outside the vocabulary of {vocabulary}")]
+    UnknownToken {
+        /// Which token, counted from 0.
+        position: u64,
+        /// The token's id.
+        id: u32,
+        /// The size of the vocabulary.
+        vocabulary: usize,
+    },
+    /// A token that was not among those used when the data were looked through.
+    #[error("token {id} is not one that the data used when the run began: have they changed?")]
+    NewToken {
+        /// The token's id.
+        id: i32,
+    },
     /// A text file is not UTF-8.
     #[error("{}: not UTF-8 text: byte {position} is wrong", path.display())]
     NotUtf8 {

@@ -5,6 +5,7 @@ use crate::stories::Stories;
 use crate::tokenizer::Tokenizer;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -135,15 +136,11 @@ impl Tokens {
         let length = size / width.bytes() as u64;
         let store = Store::Raw { path: path.to_owned(), file: Mutex::new(file), width, length };
         let tokens = Self(store);
-        let mut ids = Vec::new();
-        let mut done = 0;
-        while done < length {
-            ids.resize(usize::try_from(length - done).map_or(BLOCK, |left| left.min(BLOCK)), 0);
-            tokens.read_ids(done, &mut ids)?;
-            check(path, &ids, done, vocabulary)?;
-            done += ids.len() as u64;
-            progress(done * width.bytes() as u64, size);
-        }
+        tokens.blocks(0..length, |first, ids| {
+            check(path, ids, first, vocabulary)?;
+            progress((first + ids.len() as u64) * width.bytes() as u64, size);
+            Ok(())
+        })?;
         Ok(tokens)
     }
 
@@ -173,6 +170,30 @@ impl Tokens {
         for (out, id) in out.iter_mut().zip(ids) {
             // Ids were checked against the vocabulary, which is far smaller than 2^31.
             *out = id as i32;
+        }
+        Ok(())
+    }
+
+    /// Reads a range block by block, and gives each with the position of its first token to `each`.
+    ///
+    /// # Errors
+    /// If the file cannot be read; those of `each`.
+    ///
+    /// # Panics
+    /// If there are not as many tokens.
+    pub fn blocks(
+        &self,
+        range: Range<u64>,
+        mut each: impl FnMut(u64, &[u32]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut ids = Vec::new();
+        let mut done = range.start;
+        while done < range.end {
+            let left = range.end - done;
+            ids.resize(usize::try_from(left).map_or(BLOCK, |left| left.min(BLOCK)), 0);
+            self.read_ids(done, &mut ids)?;
+            each(done, &ids)?;
+            done += ids.len() as u64;
         }
         Ok(())
     }

@@ -10,12 +10,14 @@ mod build;
 mod head;
 
 use crate::Error;
+use crate::vocabulary::Vocabulary;
 use build::{Build, Names};
 use head::{Ends, Head};
 use mil::DataType;
 use models::{Config, Layout, Parameter, Role, Shape};
 use passes::autodiff::{self, Recompute};
 use runtime::{Accumulation, Device, Products, Request, Staging};
+use std::sync::Arc;
 use surface::Surface;
 
 /// A model compiled for training on one device.
@@ -30,6 +32,7 @@ pub struct Network {
     embed_gradient: Box<dyn Request>,
     tokens: usize,
     tied: bool,
+    vocabulary: Option<Arc<Vocabulary>>,
     surface_bytes: usize,
     scratch_bytes: usize,
 }
@@ -83,6 +86,27 @@ struct LayerRequests {
 }
 
 impl Network {
+    /// The same for the used tokens of a vocabulary: embedding and classifier have a row for each
+    /// of them only, and the tokens of a [`Batch`] are rows. [`Trainer`] sees to both.
+    ///
+    /// # Errors
+    /// If the vocabulary is not the model's, or none of it is used; those of [`Network::new`].
+    ///
+    /// [`Trainer`]: crate::Trainer
+    pub fn with_vocabulary(
+        device: &dyn Device,
+        config: &Config,
+        options: &NetworkOptions,
+        vocabulary: Arc<Vocabulary>,
+    ) -> Result<Network, Error> {
+        if vocabulary.size() != config.vocab {
+            return Err(Error::Vocabulary { expected: config.vocab, found: vocabulary.size() });
+        }
+        let config = Config { vocab: vocabulary.rows(), ..*config };
+        let network = Network::new(device, &config, options)?;
+        Ok(Network { vocabulary: Some(vocabulary), ..network })
+    }
+
     /// Compiles the model's functions and binds them; parameters are zero until written.
     pub fn new(
         device: &dyn Device,
@@ -208,6 +232,7 @@ impl Network {
             embed_gradient,
             tokens,
             tied: config.tied,
+            vocabulary: None,
             surface_bytes: build.surface_bytes,
             scratch_bytes: build.scratch_bytes,
             parameters,
@@ -217,6 +242,11 @@ impl Network {
     /// Tokens of a micro-batch, T.
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// The tokens that tables have rows for, if these are not all.
+    pub fn vocabulary(&self) -> Option<&Arc<Vocabulary>> {
+        self.vocabulary.as_ref()
     }
 
     /// Bytes in surfaces: parameters, gradients, activations, taps.
