@@ -72,6 +72,8 @@ const ANY: &[DataType] = &[
 ];
 const INDEX: &[DataType] = &[Int32, Int16, Uint16, Int8, Uint8, Int64, Uint32];
 const BYTE: &[DataType] = &[Int8, Uint8];
+/// What `constexpr_blockwise_shift_scale` scales.
+const STORED: &[DataType] = &[Int8, Uint8, Int4, Uint4, Fp32, Fp16, Bf16, Fp64];
 const BOOL: &[DataType] = &[Bool];
 const STRING: &[DataType] = &[DataType::String];
 const MASK: &[DataType] = &[Bool, Fp32, Fp16, Bf16, Fp64];
@@ -280,6 +282,9 @@ ops! {
 
     /// scale·(quantized_data − zero_point): a weight stored in 8 bits.
     ConstexprAffineDequantize "constexpr_affine_dequantize" Ios16 [fixed("quantized_data", 'Q', BYTE), fixed("zero_point", 'Z', &[Int8, Uint8, Fp32]), fixed("scale", 'T', FLOAT), fixed("axis", 'I', INDEX)];
+    /// scale·(data − offset), with one scale and offset for each of equal blocks: `scale` has data's
+    /// rank, and along every axis divides it into as many blocks as it has elements.
+    ConstexprBlockwiseShiftScale "constexpr_blockwise_shift_scale" Ios18 [fixed("data", 'Q', STORED), fixed("scale", 'T', FLOAT), option("offset", 'Z', STORED, D::None)];
     /// clip(round(input/scale) + zero_point) to 8 bits.
     Quantize "quantize" Ios17 [need("input", 'T', FLOAT), option("zero_point", 'Q', BYTE, D::None), fixed("scale", 'T', FLOAT), option("axis", 'I', INDEX, D::None), fixed("output_dtype", 'S', STRING)];
     /// (input − zero_point)·scale.

@@ -2,20 +2,9 @@
 //! the types of its results or the error. Parameters are values that are not known when the
 //! program is compiled; constants are written in place.
 
-use anemone_mil as mil;
+mod common;
 
-/// The types that inference gives, or its message.
-fn infer(parameters: &str, call: &str) -> String {
-    let text = format!(
-        "program(1.3)\n{{\n func main<ios18>({parameters}) {{\n  fp32 result = {call};\n }} -> (result);\n}}\n"
-    );
-    let program = mil::parse(&text).unwrap_or_else(|e| panic!("{}", e.annotate(&text, "row")));
-    let function = &program.functions[0];
-    match mil::infer(&function.body.operations[0], &mil::FunctionEnv::new(function)) {
-        Ok(types) => types.iter().map(|t| t.to_string()).collect::<Vec<_>>().join("; "),
-        Err(error) => error.to_string(),
-    }
-}
+use common::infer;
 
 fn check(parameters: &str, rows: &[(&str, &str)]) {
     for (call, expected) in rows {

@@ -238,11 +238,12 @@ fn names_of_the_function_do_not_disturb_those_of_the_result() {
 }
 
 /// Ops that cotangents neither flow through nor stop at silently.
-const WITHOUT_RULE: [Op; 5] = [
-    Op::ConstexprAffineDequantize, // constants only
-    Op::Quantize,                  // rounds away what a gradient would be
-    Op::Dequantize,                // its input is an integer and its scale a constant
-    Op::ReadState,                 // gradients do not flow through time
+const WITHOUT_RULE: [Op; 6] = [
+    Op::ConstexprAffineDequantize,    // constants only
+    Op::ConstexprBlockwiseShiftScale, // constants only
+    Op::Quantize,                     // rounds away what a gradient would be
+    Op::Dequantize,                   // its input is an integer and its scale a constant
+    Op::ReadState,                    // gradients do not flow through time
     Op::WriteState,
 ];
 

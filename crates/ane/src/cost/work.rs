@@ -170,7 +170,7 @@ impl<'a> Counter<'a> {
     fn kind(&self, operation: &Operation) -> Result<Kind, Error> {
         use Op::*;
         Ok(match operation.op {
-            Const | ConstexprAffineDequantize => Kind::Constant,
+            Const | ConstexprAffineDequantize | ConstexprBlockwiseShiftScale => Kind::Constant,
             Identity | Reshape | ExpandDims | Squeeze => Kind::View,
             Transpose => match self.keeps_order(operation)? {
                 true => Kind::View,

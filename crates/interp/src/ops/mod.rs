@@ -56,6 +56,7 @@ pub(crate) fn compute(c: &Context) -> Result<Vec<Array>, OpError> {
         Scatter => one(index::scatter(c)?),
         ScatterAlongAxis => one(index::scatter_along_axis(c)?),
         ConstexprAffineDequantize | Dequantize => one(quantized::dequantize(c)?),
+        ConstexprBlockwiseShiftScale => one(quantized::blockwise(c)?),
         Quantize => one(quantized::quantize(c)?),
     }
 }

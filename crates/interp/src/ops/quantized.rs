@@ -1,4 +1,5 @@
-//! Between floats and 8-bit integers. Scale and zero point are scalars, or vectors along `axis`.
+//! Between floats and small integers. Scale and zero point are scalars, or vectors along `axis`, or
+//! those of blocks.
 
 use crate::Array;
 use crate::evaluate::Context;
@@ -23,6 +24,30 @@ pub(super) fn quantize(c: &Context) -> Result<Array, OpError> {
         ((v / scale).round_ties_even() + zero).clamp(low, high)
     })?;
     Ok(Array::ints(dtype, x.dims(), out.into_iter().map(|v| v as i64).collect()))
+}
+
+/// scale·(x − offset), both those of the block in which the element is.
+pub(super) fn blockwise(c: &Context) -> Result<Array, OpError> {
+    let (x, scale) = (c.need("data")?, c.need("scale")?);
+    let (dims, blocks) = (x.dims(), scale.dims());
+    // `infer` has seen to it that there is a last axis, and that blocks are equal.
+    let (Some((&width, outer)), Some((&across, _))) = (dims.split_last(), blocks.split_last())
+    else {
+        return Err(c.params.error("`data` and `scale` need an axis"));
+    };
+    let (values, scales) = (x.to_f64s(), scale.to_f64s());
+    let offsets = c.get("offset")?.map(|offset| offset.to_f64s());
+    let mut out = Vec::with_capacity(values.len());
+    for index in indices(outer) {
+        let row = index.iter().zip(outer).zip(blocks);
+        let row = row.fold(0, |row, ((&i, &dim), &count)| row * count + i * count / dim);
+        for i in 0..width {
+            let block = row * across + i * across / width;
+            let offset = offsets.as_ref().map_or(0.0, |offsets| offsets[block]);
+            out.push((values[out.len()] - offset) * scales[block]);
+        }
+    }
+    Ok(Array::floats(scale.dtype(), dims, out))
 }
 
 fn with_parameters(

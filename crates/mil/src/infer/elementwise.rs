@@ -85,3 +85,38 @@ pub(super) fn quantized(p: &Params) -> Result<TensorType, OpError> {
     }
     Ok(TensorType { dtype, shape: x.shape })
 }
+
+/// Blocks of which each has a scale: along every axis there is a whole number of them.
+pub(super) fn blockwise(p: &Params) -> Result<TensorType, OpError> {
+    let (data, scale) = (p.ty("data")?, p.ty("scale")?);
+    if let Some(offset) = p.ty_opt("offset")? {
+        if !offset.dtype.is_float() && offset.dtype != data.dtype {
+            let (found, data) = (offset.dtype, data.dtype);
+            let message = format!("`offset` is {found}, it must be a float or {data} like `data`");
+            return Err(p.error(message));
+        }
+        if let (Some(found), Some(expected)) = (offset.fixed_dims(), scale.fixed_dims())
+            && found != expected
+        {
+            return Err(p.error(format!("`offset` has shape {found:?}, `scale` {expected:?}")));
+        }
+    }
+    if let (Some(dims), Some(blocks)) = (data.dims(), scale.dims()) {
+        let (rank, found) = (dims.len(), blocks.len());
+        if rank == 0 {
+            return Err(p.error("`data` is a scalar, which has no blocks"));
+        }
+        if rank != found {
+            return Err(p.error(format!("`scale` has rank {found}, `data` has {rank}")));
+        }
+        for (axis, (dim, count)) in dims.iter().zip(blocks).enumerate() {
+            let (Some(dim), Some(count)) = (dim.fixed(), count.fixed()) else { continue };
+            if dim == 0 || count == 0 || dim % count != 0 {
+                return Err(p.error(format!(
+                    "axis {axis} of `data` has {dim} elements, which are not {count} equal blocks"
+                )));
+            }
+        }
+    }
+    Ok(TensorType { dtype: scale.dtype, shape: data.shape })
+}

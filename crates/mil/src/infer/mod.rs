@@ -82,6 +82,7 @@ fn results(operation: &Operation, p: &Params) -> Result<Vec<Type>, OpError> {
         LogicalNot | Abs | Sign | Floor | Exp | Sqrt | Square | Sin | Cos | Erf | Sigmoid
         | Silu | Tanh | Relu => one(p.ty("x")?),
         Quantize | Dequantize | ConstexprAffineDequantize => one(elementwise::quantized(p)?),
+        ConstexprBlockwiseShiftScale => one(elementwise::blockwise(p)?),
         Softmax | Cumsum => one(reduce::along(p)?),
         ReduceSum | ReduceMean | ReduceMax | ReduceMin | ReduceLogSumExp => one(reduce::reduce(p)?),
         LayerNorm => one(reduce::layer_norm(p)?),

@@ -1,6 +1,7 @@
 //! Helpers of several tests.
 #![allow(dead_code)] // Every test uses some.
 
+use anemone_mil as mil;
 use std::path::{Path, PathBuf};
 
 /// A small pseudo-random generator (xorshift*), the same on every run.
@@ -77,5 +78,18 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The types that inference gives for an operation on these parameters, or its message.
+pub fn infer(parameters: &str, call: &str) -> String {
+    let text = format!(
+        "program(1.3)\n{{\n func main<ios18>({parameters}) {{\n  fp32 result = {call};\n }} -> (result);\n}}\n"
+    );
+    let program = mil::parse(&text).unwrap_or_else(|e| panic!("{}", e.annotate(&text, "row")));
+    let function = &program.functions[0];
+    match mil::infer(&function.body.operations[0], &mil::FunctionEnv::new(function)) {
+        Ok(types) => types.iter().map(|t| t.to_string()).collect::<Vec<_>>().join("; "),
+        Err(error) => error.to_string(),
     }
 }

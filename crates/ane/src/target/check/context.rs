@@ -100,7 +100,8 @@ impl<'a> Context<'a> {
     pub fn is_constant(&self, operation: &'a Operation, name: &str) -> bool {
         let constexpr = || {
             let producer = self.producer(operation.value(name)?)?;
-            Some(producer.op == Op::ConstexprAffineDequantize)
+            let dequantizes = [Op::ConstexprAffineDequantize, Op::ConstexprBlockwiseShiftScale];
+            Some(dequantizes.contains(&producer.op))
         };
         self.params(operation).is_constant(name) || constexpr().unwrap_or(false)
     }

@@ -43,6 +43,7 @@ pub(super) fn int8_arithmetic(c: &Context<'_>, _: &'static Rule, hits: &mut Vec<
             Cast | Quantize
                 | Dequantize
                 | ConstexprAffineDequantize
+                | ConstexprBlockwiseShiftScale
                 | Identity
                 | Reshape
                 | Transpose

@@ -172,8 +172,11 @@ impl<'a> Known<'_, 'a> {
                 x().hull(constant.map_or(Interval::ALL, |v| Interval::new(v, v)))
             }
             Cast => x(),
-            Dequantize => self.dequantized(operation, "input"),
-            ConstexprAffineDequantize => self.dequantized(operation, "quantized_data"),
+            Dequantize => self.dequantized(operation, "input", "zero_point"),
+            ConstexprAffineDequantize => {
+                self.dequantized(operation, "quantized_data", "zero_point")
+            }
+            ConstexprBlockwiseShiftScale => self.dequantized(operation, "data", "offset"),
             // The rest, and ops that are new to the table.
             _ => Interval::ALL,
         }
@@ -202,14 +205,17 @@ impl<'a> Known<'_, 'a> {
         Interval::new(-most, most).times(or("gamma", 1.0)).plus(or("beta", 0.0))
     }
 
-    fn dequantized(&self, operation: &'a Operation, data: &str) -> Interval {
-        let dtype = self.c.argument(operation, data).and_then(|ty| ty.dtype.int_range());
-        let Some((lo, hi)) = dtype else { return Interval::ALL };
-        let zero = match self.c.params(operation).has("zero_point") {
-            true => self.argument(operation, "zero_point"),
+    fn dequantized(&self, operation: &'a Operation, data: &str, zero: &str) -> Interval {
+        let dtype = self.c.argument(operation, data).map(|ty| ty.dtype);
+        let quantized = match dtype.map(|dtype| (dtype.is_float(), dtype.int_range())) {
+            Some((_, Some((lo, hi)))) => Interval::new(lo as f64, hi as f64),
+            Some((true, None)) => self.argument(operation, data),
+            _ => return Interval::ALL,
+        };
+        let zero = match self.c.params(operation).has(zero) {
+            true => self.argument(operation, zero),
             false => Interval::ZERO,
         };
-        let quantized = Interval::new(lo as f64, hi as f64);
         quantized.plus(zero.negated()).times(self.argument(operation, "scale"))
     }
 }

@@ -153,8 +153,10 @@ impl Lower<'_> {
         // What is folded takes memory: a constant repeated stays a view of the one.
         let limit = if operation.op == Op::Tile { 1 << 12 } else { 1 << 27 };
         if known && self.count(&types) <= limit {
-            if operation.op == Op::ConstexprAffineDequantize {
-                self.remember_weight(operation)?;
+            match operation.op {
+                Op::ConstexprAffineDequantize => self.remember_weight(operation)?,
+                Op::ConstexprBlockwiseShiftScale => self.remember_blocks(operation)?,
+                _ => {}
             }
             return self.fold(operation, &types);
         }

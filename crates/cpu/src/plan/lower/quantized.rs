@@ -58,6 +58,37 @@ impl Lower<'_> {
         Ok(())
     }
 
+    /// The same of a constant in blocks: products can use it if the blocks are those of channels,
+    /// or of groups of whole channels, and what is scaled are integers of 8 bits.
+    pub(super) fn remember_blocks(&mut self, operation: &Operation) -> Result<(), Error> {
+        let params = self.params(operation);
+        let (Some(data), Some(scale)) = (params.tensor("data")?, params.tensor("scale")?) else {
+            return Ok(());
+        };
+        if !data.dtype().is_int() {
+            return Ok(());
+        }
+        let (dims, blocks) = (data.dims(), scale.dims());
+        let mut divided = (0..dims.len()).filter(|&axis| blocks[axis] != 1);
+        let (axis, None) = (divided.next().unwrap_or(0), divided.next()) else { return Ok(()) };
+        let inner: usize = dims[axis + 1..].iter().product();
+        let size = dims[axis] / blocks[axis];
+        let offset = params.tensor("offset")?.map_or(vec![0.0; blocks[axis]], |t| t.to_f64s());
+        // What is scaled, be it stored with or without a sign, or in 4 bits.
+        let byte = |(i, q): (usize, f64)| {
+            let value = q - offset[i / inner % dims[axis] / size];
+            (value == f64::from(value as i8)).then_some(value as i8)
+        };
+        let bytes: Option<Vec<i8>> = data.to_f64s().into_iter().enumerate().map(byte).collect();
+        let Some(bytes) = bytes else { return Ok(()) };
+        let scales = scale.to_f64s().into_iter().map(|s| s as f32);
+        let repeat = if blocks[axis] == 1 { 1 } else { size };
+        let scales = scales.flat_map(|s| std::iter::repeat_n(s, repeat)).collect();
+        let weight = StoredWeight { bytes, dims: dims.to_vec(), scales, axis };
+        self.stored.insert(operation.output(), Arc::new(weight));
+        Ok(())
+    }
+
     /// The result of `quantize` or `dequantize`, or `None` if it is left to the interpreter.
     pub(super) fn quantization(&mut self, operation: &Operation) -> Result<Option<Val>, Error> {
         let (name, dims, dtype) = self.result(operation)?;
