@@ -129,3 +129,17 @@ fn half_precision_is_rounded_between_the_members() {
     });
     assert!(!check(f).is_empty());
 }
+
+#[test]
+fn a_product_with_a_single_number_reads_it_from_memory() {
+    let f = function(|b| {
+        let number = mil::Tensor::from_f64s(DataType::Fp32, &[1, 1], &[-1.5]).expect("one number");
+        let number = b.constant("number", number);
+        let x = input(b, "x", &[2, 3, 1, 3]);
+        let product = b.matmul(number, x, (true, false))?;
+        // The number is also what the row program behind the product knows.
+        let sum = b.add(product, number)?;
+        Ok(vec![b.unary(Op::Relu, sum)?])
+    });
+    assert!(!check(f).is_empty());
+}

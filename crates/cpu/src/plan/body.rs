@@ -64,10 +64,13 @@ impl Body<'_> {
         let mut inputs: Vec<(NodeId, View, NodeId)> = vec![];
         // Inputs come first, in the order of their slots.
         for &node in &members {
+            let product = matches!(self.outer.graph.nodes[node].kind, Kind::Product(_));
             for arg in self.outer.graph.args(node) {
                 let known = |(n, v, _): &(NodeId, View, NodeId)| *n == arg.node && *v == arg.view;
                 let inside = members.binary_search(&arg.node).is_ok();
-                if inside || self.scalar(arg) || inputs.iter().any(known) {
+                // A product reads even a number from memory.
+                let number = !product && self.scalar(arg);
+                if inside || number || inputs.iter().any(known) {
                     continue;
                 }
                 let kind = Kind::Input(inputs.len());
