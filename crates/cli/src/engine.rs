@@ -4,7 +4,7 @@ use crate::arrays::Tensors;
 use ane::{Engine, Source};
 use anyhow::{Context, bail};
 use interp::Array;
-use mil::{Function, Literal, Op, Program, Tensor, TensorType, Type, Weights};
+use mil::{Function, Literal, Op, Operand, Program, Tensor, TensorType, Type, Weights};
 use runtime::{Accumulation, Bindings, CompileOptions, Device, Placement, Port};
 use std::collections::{BTreeMap, BTreeSet};
 use surface::Surface;
@@ -172,7 +172,12 @@ pub fn on_engine(
 fn weight_files(function: &Function) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     function.body.visit(&mut |operation| {
-        for literal in operation.attributes.values() {
+        let arguments = operation.inputs.values().flat_map(|argument| argument.operands());
+        let literals = arguments.filter_map(|operand| match operand {
+            Operand::Literal(literal) => Some(literal),
+            Operand::Value(_) => None,
+        });
+        for literal in literals.chain(operation.attributes.values()) {
             if let Literal::Blob(blob) = literal {
                 paths.insert(blob.path.clone());
             }

@@ -111,6 +111,133 @@ fn linear_and_matmul_of_bytes_agree_with_the_interpreter() {
     }
 }
 
+/// A weight `[n, k]` in blocks: the element types of its data and offset, how many scales along
+/// each axis, and whether products can use what is stored.
+type Blocks = (&'static str, Option<(&'static str, i64)>, [usize; 2], bool);
+
+/// A literal of these dims with values from `low` to `high`.
+fn stored(random: &mut Random, dtype: &str, dims: &[usize], [low, high]: [i64; 2]) -> String {
+    let count = dims.iter().product();
+    let value = |_| (low + random.below((high - low + 1) as usize) as i64).to_string();
+    let values: Vec<String> = (0..count).map(value).collect();
+    nested(dims, &values.join(", ")).replacen("int8", dtype, 1)
+}
+
+/// Scales that are powers of two, so that nothing is rounded.
+fn scales(random: &mut Random, dims: &[usize]) -> String {
+    let count = dims.iter().product();
+    let scales: Vec<String> = (0..count).map(|_| format!("0x1p-{}", 3 + random.below(4))).collect();
+    nested(dims, &scales.join(", ")).replacen("int8", "fp32", 1)
+}
+
+fn range(dtype: &str) -> [i64; 2] {
+    let range = DataType::from_name(dtype).and_then(DataType::int_range);
+    range.map_or([-128, 127], |(low, high)| [low, high])
+}
+
+#[test]
+fn products_use_blocks_that_are_channels() {
+    let mut random = Random(11);
+    let (m, n, k) = (5, 12, 24);
+    let forms: [Blocks; 18] = [
+        ("int8", None, [n, 1], true),
+        ("int8", None, [1, 1], true),
+        // Several channels to a scale.
+        ("int8", None, [3, 1], true),
+        ("uint8", Some(("uint8", 128)), [n, 1], true),
+        ("uint8", Some(("fp32", 128)), [1, 1], true),
+        ("int4", None, [n, 1], true),
+        ("int4", Some(("int4", -8)), [n, 1], true),
+        ("int4", Some(("fp16", 3)), [4, 1], true),
+        ("uint4", None, [n, 1], true),
+        ("uint4", Some(("uint4", 8)), [n, 1], true),
+        ("uint4", Some(("uint4", 15)), [1, 1], true),
+        // Groups within a channel, scales that are none of channels, and both.
+        ("int8", None, [n, 2], false),
+        ("int4", None, [1, 3], false),
+        ("uint4", Some(("uint4", 7)), [4, 4], false),
+        // More than 8 bits with a sign can hold.
+        ("uint8", None, [n, 1], false),
+        ("int8", Some(("int8", 1)), [n, 1], false),
+        // No integers.
+        ("fp32", None, [n, 1], false),
+        ("int8", Some(("fp32", -128)), [1, 1], false),
+    ];
+    for (dtype, offset, blocks, integer) in forms {
+        let data = stored(&mut random, dtype, &[n, k], range(dtype));
+        let scale = scales(&mut random, &blocks);
+        let offset = offset.map_or(String::new(), |(dtype, zero)| {
+            let offset = stored(&mut random, dtype, &blocks, [zero, zero]);
+            format!("offset = {offset}, ")
+        });
+        let body = format!(
+            "        tensor<fp32, [{n}, {k}]> w = constexpr_blockwise_shift_scale(data = {data}, {offset}scale = {scale})[name = string(\"w\")];
+        tensor<int8, [{m}, {k}]> q = quantize(input = x, output_dtype = string(\"int8\"), scale = fp32(0x1p-6));
+        tensor<fp32, [{m}, {k}]> d = dequantize(input = q, scale = fp32(0x1p-6));
+        tensor<fp32, [{m}, {n}]> y = linear(x = d, weight = w, bias = b);
+        tensor<fp32, [{m}, {n}]> z = matmul(x = d, y = w, transpose_x = bool(false), transpose_y = bool(true));"
+        );
+        let ports = format!("tensor<fp32, [{m}, {k}]> x, tensor<fp32, [{n}]> b");
+        let program = program(&ports, &body, "y, z, w");
+        mil::verify(&program).unwrap_or_else(|error| panic!("{error}"));
+        let values = inputs(program.function("f").unwrap(), &mut random);
+        for device in devices() {
+            let found = disagreement(&device, &program, "f", &values, &Weights::default());
+            assert_eq!(found, None, "{dtype} {offset} {blocks:?}");
+            let count = integer_products(&device, &program, &CompileOptions::default());
+            assert_eq!(count, 2 * usize::from(integer), "{dtype} {offset} {blocks:?}");
+        }
+    }
+}
+
+#[test]
+fn channels_of_blocks_are_on_the_axis_of_the_product() {
+    let mut random = Random(12);
+    let (k, n, side) = (6, 8, 5);
+    for (blocks, convolution, integer) in [
+        ([n, 1, 1, 1], true, true),
+        ([2, 1, 1, 1], true, true),
+        ([1, k, 1, 1], true, false),
+        ([n, 1, 3, 1], true, false),
+        ([1, n, 1, 1], false, true),
+        ([1, 4, 1, 1], false, true),
+        ([k, 1, 1, 1], false, false),
+    ] {
+        let dims = if convolution { vec![n, k, 3, 3] } else { vec![k, n] };
+        let blocks = &blocks[..dims.len()];
+        let data = stored(&mut random, "int4", &dims, range("int4"));
+        let scale = scales(&mut random, blocks);
+        let (x, product) = match convolution {
+            true => (
+                vec![1, k, side, side],
+                format!(
+                    "tensor<fp32, [1, {n}, {side}, {side}]> y = conv(x = d, weight = w, strides = tensor<int32, [2]>([1, 1]), dilations = tensor<int32, [2]>([1, 1]), groups = int32(1), pad = tensor<int32, [4]>([0, 0, 0, 0]), pad_type = string(\"same\"));"
+                ),
+            ),
+            false => (
+                vec![side, k],
+                format!(
+                    "tensor<fp32, [{side}, {n}]> y = matmul(x = d, y = w, transpose_x = bool(false), transpose_y = bool(false));"
+                ),
+            ),
+        };
+        let body = format!(
+            "        tensor<fp32, {dims:?}> w = constexpr_blockwise_shift_scale(data = {data}, scale = {scale})[name = string(\"w\")];
+        tensor<uint8, {x:?}> q = quantize(input = x, output_dtype = string(\"uint8\"), zero_point = uint8(120), scale = fp32(0x1p-5));
+        tensor<fp32, {x:?}> d = dequantize(input = q, zero_point = uint8(120), scale = fp32(0x1p-5));
+        {product}"
+        );
+        let program = program(&format!("tensor<fp32, {x:?}> x"), &body, "y");
+        let values = inputs(program.function("f").unwrap(), &mut random);
+        for device in devices() {
+            let found = disagreement(&device, &program, "f", &values, &Weights::default());
+            assert_eq!(found, None, "{dims:?} {blocks:?}");
+            let count = integer_products(&device, &program, &CompileOptions::default());
+            assert_eq!(count, usize::from(integer), "{dims:?} {blocks:?}");
+        }
+    }
+}
+
 /// A chain of convolutions with bytes between them; gives its program.
 fn chain(random: &mut Random, [batch, channels, side, taps]: [usize; 4], relu: bool) -> Program {
     let dims = format!("[{batch}, {channels}, {side}, {side}]");

@@ -2,7 +2,7 @@
 //! is busy with it.
 
 use super::Error;
-use mil::{Env, Function, FunctionEnv, Op, Operation, Params, Tensor, Type, ValueId};
+use mil::{Env, Function, FunctionEnv, Op, Operand, Operation, Params, Tensor, Type, ValueId};
 
 /// What kind of work an operation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -360,12 +360,23 @@ pub(super) fn constant_bytes(operation: &Operation) -> f64 {
         // Old opsets keep a quantized weight among the attributes.
         operation.attributes.get("quantized_data")
     });
-    match literal {
-        Some(mil::Literal::Blob(blob)) => {
+    // New ones have it, its scales and its offsets in place.
+    let stored = match operation.op {
+        Op::ConstexprBlockwiseShiftScale => &["data", "scale", "offset"][..],
+        _ => &[],
+    };
+    let operands = stored.iter().filter_map(|&name| operation.inputs.get(name)?.operands().first());
+    let in_place = operands.filter_map(|operand| match operand {
+        Operand::Literal(literal) => Some(literal),
+        Operand::Value(_) => None,
+    });
+    let bytes = |literal: &mil::Literal| match literal {
+        mil::Literal::Blob(blob) => {
             let count: f64 = blob.dims.iter().map(|&d| d as f64).product();
             count * blob.dtype.bits() as f64 / 8.0
         }
-        Some(mil::Literal::Tensor(tensor)) => Tensor::bytes(tensor).len() as f64,
+        mil::Literal::Tensor(tensor) => Tensor::bytes(tensor).len() as f64,
         _ => 0.0,
-    }
+    };
+    literal.into_iter().chain(in_place).map(bytes).sum()
 }

@@ -10,7 +10,7 @@ use common::{Random, devices, disagreement, inputs};
 use maker::Maker;
 use mil::{Program, Weights};
 
-const PROGRAMS: u64 = 600;
+const PROGRAMS: u64 = 1000;
 
 #[test]
 fn the_device_agrees_with_the_interpreter_on_random_programs() {

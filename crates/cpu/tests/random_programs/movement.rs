@@ -231,7 +231,7 @@ impl Maker {
         let x = self.any();
         let dims = self.dims_of(x);
         let dtype = self.builder.dtype(x.id);
-        match self.random.below(4) {
+        match self.random.below(5) {
             0 if !dims.is_empty() => {
                 let axis = self.random.below(dims.len());
                 let bound = x.bound * dims[axis] as f64;
@@ -267,6 +267,21 @@ impl Maker {
                     ("axis", self.int(0)),
                 ];
                 self.op(Op::ConstexprAffineDequantize, inputs, false, 2.0)
+            }
+            3 => {
+                let int4 = |dims: &[usize], values: &[i64]| {
+                    mil::Tensor::from_i64s(DataType::Int4, dims, values).ok()
+                };
+                let data = int4(&[2, 4], &[1, -2, 3, 4, 5, -6, 7, -8])?;
+                let data = self.builder.constant("int4", data);
+                let scales = mil::Tensor::from_f64s(DataType::Fp32, &[1, 2], &[0.25, -0.5]).ok()?;
+                let scale = self.builder.constant("scales", scales);
+                let mut inputs = vec![("data", data.into()), ("scale", scale.into())];
+                if self.coin() {
+                    let offset = self.builder.constant("offset", int4(&[1, 2], &[1, -3])?);
+                    inputs.push(("offset", offset.into()));
+                }
+                self.op(Op::ConstexprBlockwiseShiftScale, inputs, false, 5.0)
             }
             _ if !dims.is_empty() && !dims.contains(&0) => {
                 let inputs = self.slice(&dims);

@@ -130,15 +130,15 @@ impl Maker {
         if !x.whole {
             return None;
         }
+        if self.builder.dtype(x.id) == DataType::Bool && self.random.below(3) == 0 {
+            return self.op(Op::LogicalNot, vec![("x", x.id.into())], true, 1.0);
+        }
         let y = self.partner(x);
         if !y.whole {
             return None;
         }
         let inputs = vec![("x", x.id.into()), ("y", y.id.into())];
         if self.builder.dtype(x.id) == DataType::Bool {
-            if self.random.below(4) == 0 {
-                return self.op(Op::LogicalNot, vec![("x", x.id.into())], true, 1.0);
-            }
             let op = self.one_of(&[Op::LogicalAnd, Op::LogicalOr]);
             return self.op(op, inputs, true, 1.0);
         }

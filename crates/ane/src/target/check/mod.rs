@@ -120,6 +120,7 @@ const OF_FUNCTIONS: &[(&str, Detector)] = &[
     ("blob-offset", weights::offset),
     ("weight-path", weights::path),
     ("affine-dequantize", weights::affine_dequantize),
+    ("blockwise-shift-scale", weights::blockwise_shift_scale),
 ];
 
 /// The rules of a target that a program breaks, and warnings about values that meet the cliffs

@@ -3,7 +3,7 @@
 use super::Hit;
 use super::context::{Context, called};
 use crate::target::Rule;
-use mil::{Op, element_count};
+use mil::{DataType, Op, element_count};
 
 pub(super) fn tensors(c: &Context<'_>, rule: &'static Rule, hits: &mut Vec<Hit>) {
     let most = rule.limit.map_or(usize::MAX, |limit| limit as usize);
@@ -64,5 +64,27 @@ pub(super) fn path(c: &Context<'_>, _: &'static Rule, hits: &mut Vec<Hit>) {
 pub(super) fn affine_dequantize(c: &Context<'_>, _: &'static Rule, hits: &mut Vec<Hit>) {
     for operation in c.of(Op::ConstexprAffineDequantize) {
         hits.push(Hit::at(operation, format!("{} may be refused", called(c, operation))));
+    }
+}
+
+pub(super) fn blockwise_shift_scale(c: &Context<'_>, _: &'static Rule, hits: &mut Vec<Hit>) {
+    for operation in c.of(Op::ConstexprBlockwiseShiftScale) {
+        let data = c.argument(operation, "data");
+        let dims = data.as_ref().and_then(|ty| ty.fixed_dims()).unwrap_or_default();
+        let blocks = c.argument_dims(operation, "scale").unwrap_or_default();
+        // Of a weight that is no vector the channels are one axis, undivided.
+        let mut divided = dims.iter().zip(&blocks).filter(|(_, count)| **count != 1);
+        let (one, more) = (divided.next(), divided.next());
+        let wrong = match data.map(|ty| ty.dtype) {
+            Some(dtype) if !matches!(dtype, DataType::Int8 | DataType::Int4) => {
+                format!("has data of {dtype}")
+            }
+            _ if c.params(operation).has("offset") => "has an offset".to_owned(),
+            _ if more.is_some() || one.is_some_and(|(dim, count)| dim != count) => {
+                format!("has scales of shape {blocks:?} for data of shape {dims:?}")
+            }
+            _ => continue,
+        };
+        hits.push(Hit::at(operation, format!("{} {wrong}", called(c, operation))));
     }
 }
