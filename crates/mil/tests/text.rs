@@ -111,7 +111,7 @@ fn damaged_programs_never_panic() {
     let alphabet = b"()[]{}<>,;=?-\"\\/.0123456789xpe_@ \nabtfunc";
     let mut random = Random::new(1);
     let (mut good, mut bad) = (0, 0);
-    for _ in 0..6000 {
+    for _ in 0..8000 {
         let mut bytes = random.pick(&texts).1.clone().into_bytes();
         for _ in 0..1 + random.below(6) {
             random.damage(&mut bytes, alphabet);

@@ -127,6 +127,27 @@ fn records_of_hand_written_tools_are_read() {
     assert_eq!(moved.expect("it is in the file").to_f64s(), [1.0, 2.0, 3.0, 4.0]);
 }
 
+/// Elements of 4 bits lie from the low bits up without gaps, and the record says how many bits of
+/// its last byte are unused.
+#[test]
+fn four_bits_are_packed_from_the_low_half() {
+    for (dtype, values, code, packed) in [
+        (DataType::Int4, [-8, 7, -1], 8, [0x78, 0x0f]),
+        (DataType::Uint4, [8, 7, 15], 11, [0x78, 0x0f]),
+    ] {
+        let tensor = Tensor::from_i64s(dtype, &[3, 1], &values).expect("three");
+        let mut writer = BlobWriter::in_memory();
+        let offset = writer.push(&tensor).expect("four bits can be stored");
+        let bytes = writer.into_bytes().expect("memory takes all writes");
+        assert_eq!((offset, &bytes[68..72]), (64, &[code, 0, 0, 0][..]));
+        assert_eq!((bytes[72], bytes[80], bytes[88]), (2, 128, 4), "size, position, unused bits");
+        assert_eq!(bytes[128..130], packed);
+        let weights = Weights::in_memory([("weights/weight.bin", bytes)]);
+        let again = weights.load(&reference(&tensor, offset)).expect("it is there");
+        assert_eq!(again.to_i64s(), values);
+    }
+}
+
 #[test]
 fn unused_bits_do_not_matter() {
     let tensor = Tensor::from_i64s(DataType::Uint3, &[3], &[1, 2, 7]).expect("three");

@@ -152,3 +152,39 @@ fn blocks_come_from_weight_files() {
     let outputs = evaluate(&program, &[("x", x)], &options).expect("it runs").outputs;
     assert_eq!(outputs["y"], floats(&[1, 5], &[-2.0, 1.75, -1.75, 0.0, 0.75]));
 }
+
+/// A program and weight file of coremltools 9.0, and what its own `decompress` gives for them:
+/// int4 with blocks along rows, and uint4 with offsets and blocks along columns. All values are
+/// those of fp16, so the sums with zeros are exact.
+#[test]
+fn blocks_of_another_writer_are_what_it_says() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files/blocks");
+    let text = std::fs::read_to_string(folder.join("model.mil")).expect("the fixture is there");
+    let program = mil::parse(&text).expect("the program is right");
+    mil::verify(&program).expect("the program is right");
+    assert_eq!(mil::parse(&mil::print(&program)).expect("a print is right"), program);
+    let options = Options { weights: Weights::in_dir(folder), ..Options::default() };
+    let zeros =
+        |dims: &[usize]| dtype(DataType::Fp16, floats(dims, &vec![0.0; dims.iter().product()]));
+    let inputs = [("x", zeros(&[3, 15])), ("y", zeros(&[15, 4]))];
+    let outputs = evaluate(&program, &inputs, &options).expect("it runs").outputs;
+    #[rustfmt::skip]
+    let signed = [
+        6.671875, 1.90625, 1.90625, 1.125, 0.1875, 0.75, 0.390625, -0.390625, -0.625, -2.75, -2.75,
+        3.4375, 0.375, -0.5, -0.0625, 1.09375, -1.3125, 0.875, -5.578125, -0.796875, 3.984375, -6.0,
+        -4.5, -6.0, 2.15625, -2.875, 5.03125, -1.25, -1.25, 0.0, 1.40625, 0.0, 0.0, 8.859375,
+        5.0625, 5.0625, 2.90625, 0.96875, -2.90625, 4.8125, -0.6875, -3.4375, 3.984375, -4.78125,
+        3.984375,
+    ];
+    #[rustfmt::skip]
+    let offset = [
+        2.75, -2.8125, 4.125, -0.984375, 10.3125, -9.375, 0.6875, -0.984375, 10.3125, 0.9375, 9.625,
+        -0.984375, 3.375, -8.375, 8.8125, -2.34375, 1.6875, 0.0, 13.21875, -1.875, 0.84375,
+        -9.421875, 20.5625, 0.9375, -5.25, 4.125, 1.125, 0.0, 2.625, 5.5, -7.3125, -0.75, -0.875,
+        -0.6875, -5.625, -1.875, 0.375, -4.375, 0.0, -0.15625, 0.28125, -6.25, 1.265625, -0.78125,
+        -0.5625, -9.375, 1.265625, -1.25, -3.75, -5.9375, -1.46875, 0.0, -5.625, 5.9375, 2.9375,
+        1.375, -3.75, 8.90625, 2.9375, 2.40625,
+    ];
+    assert_eq!(outputs["a"].to_f64s(), signed);
+    assert_eq!(outputs["b"].to_f64s(), offset);
+}
