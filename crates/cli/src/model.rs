@@ -10,6 +10,7 @@ use surface::Surface;
 use train::Trainer;
 use train::checkpoint::Checkpoint;
 use train::tokenizer::Tokenizer;
+use train::vocabulary::IdSet;
 
 /// The configuration of a preset or of a folder with a `config.json`; that of the checkpoint
 /// that training begins with goes before.
@@ -42,10 +43,10 @@ fn from_folder(folder: &Path) -> anyhow::Result<Config> {
     Config::from_hugging_face(&json).with_context(|| format!("`{}`", path.display()))
 }
 
-/// The parameters of a model in training, shared, not copied.
-pub fn weights(trainer: &Trainer) -> Weights {
-    let parameters = &trainer.network().parameters;
-    parameters.iter().map(|p| (p.spec.name.clone(), p.value.clone())).collect()
+/// The parameters of a model in training: shared, and copied only where not all rows are trained.
+pub fn weights(trainer: &Trainer) -> anyhow::Result<Weights> {
+    let parameters = trainer.whole_parameters()?;
+    Ok(parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// The parameters of a checkpoint.
@@ -62,12 +63,39 @@ pub fn load(config: &Config, checkpoint: &mut Checkpoint) -> anyhow::Result<Weig
     Ok(weights)
 }
 
+/// Chooses tokens among those that the model has been trained on.
+pub struct Chooser<'a> {
+    sampler: Sampler,
+    /// The tokens whose rows have been trained, if not all have been.
+    trained: Option<&'a IdSet>,
+    scores: Vec<f32>,
+}
+
+impl<'a> Chooser<'a> {
+    /// A chooser; without a set, all tokens have been trained on.
+    pub fn new(sampler: Sampler, trained: Option<&'a IdSet>) -> Chooser<'a> {
+        Chooser { sampler, trained, scores: vec![] }
+    }
+
+    /// The next token.
+    pub fn choose(&mut self, scores: &[f32]) -> u32 {
+        let Some(trained) = self.trained else { return self.sampler.choose(scores) };
+        // The scores of the others were never trained to be low.
+        self.scores.clear();
+        let allowed = |(id, &score)| if trained.contains(id) { score } else { f32::NEG_INFINITY };
+        self.scores.extend((0..).zip(scores).map(allowed));
+        self.sampler.choose(&self.scores)
+    }
+}
+
 /// A story by a model that has just been trained.
 pub struct Sample<'a> {
     pub device: &'a dyn Device,
     pub config: &'a Config,
     pub compute: DataType,
     pub tokenizer: &'a Tokenizer,
+    /// The tokens that the model may write, if not all.
+    pub trained: Option<&'a IdSet>,
     pub seed: u64,
 }
 
@@ -81,17 +109,38 @@ impl Sample<'_> {
         let options = GeneratorOptions { capacity, compute, products: Products::Native };
         let mut generator = Generator::new(self.device, self.config, weights, options)?;
         let sampling = Sampling { temperature: 0.7, top_p: 0.95, seed: self.seed };
-        let mut sampler = Sampler::new(sampling)?;
+        let mut chooser = Chooser::new(Sampler::new(sampling)?, self.trained);
         let end = self.tokenizer.end_of_text();
         let mut next = end.unwrap_or(0);
         let mut story = vec![];
         while generator.room() > 0 {
-            next = generator.read(&[next], |scores| sampler.choose(scores))?;
+            next = generator.read(&[next], |scores| chooser.choose(scores))?;
             if Some(next) == end {
                 break;
             }
             story.push(next);
         }
         Ok(self.tokenizer.decode(&story)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_that_were_not_trained_are_never_chosen() {
+        let trained = IdSet::from_ascending([1, 3]);
+        let scores = [9.0, 0.0, 8.0, 0.5, 7.0];
+        for temperature in [0.0, 1.0] {
+            let sampler = Sampler::new(Sampling { temperature, top_p: 1.0, seed: 3 }).unwrap();
+            let mut all = Chooser::new(sampler.clone(), None);
+            let mut some = Chooser::new(sampler, Some(&trained));
+            let mut chosen: Vec<u32> = (0..200).map(|_| some.choose(&scores)).collect();
+            chosen.sort_unstable();
+            chosen.dedup();
+            assert_eq!(chosen, if temperature == 0.0 { vec![3] } else { vec![1, 3] });
+            assert!((0..200).any(|_| all.choose(&scores) == 0));
+        }
     }
 }

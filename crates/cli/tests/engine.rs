@@ -68,6 +68,30 @@ fn packed_and_baked_weights_train_the_same_model_however_often_the_process_is_re
 }
 
 #[test]
+fn a_part_of_the_vocabulary_is_trained_as_on_the_cpu() {
+    let place = place("vocabulary");
+    let model = model(&place, 2);
+    let losses = |device: &str| -> Vec<f64> {
+        let flags = ["--steps", "4", "--dtype", "fp16", "--compact-vocab", "--device", device];
+        let output = train(&place, &model, device, &flags);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let said = text(&output.stdout);
+        assert!(said.contains("vocabulary: 49 of 97 rows used (50.5 %)"), "{said}");
+        let log = fs::read_to_string(place.join(device).join("metrics.jsonl")).unwrap();
+        let lines = log.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+        lines.filter_map(|l| l["loss"].as_f64()).collect()
+    };
+    let (engine, cpu) = (losses("ane-emulated"), losses("cpu"));
+    assert_eq!(engine.len(), 4);
+    for (a, b) in engine.iter().zip(&cpu) {
+        // Fp16 rounds by 2⁻¹² some forty times on the way to a loss.
+        assert!((a / b - 1.0).abs() < 1e-2, "{engine:?} {cpu:?}");
+    }
+    // Nothing is known at first but which tokens there are.
+    assert!((engine[0] - 49f64.ln()).abs() < 0.2, "{engine:?}");
+}
+
+#[test]
 fn a_model_that_the_budget_cannot_hold_ends_with_an_error_and_not_in_a_loop() {
     let place = place("budget");
     let baked = ["--device", "ane-emulated", "--weights", "baked", "--steps", "2"];

@@ -137,6 +137,85 @@ fn a_resumed_run_ends_with_the_same_bytes() {
     }
 }
 
+/// The tokens of the data: squares modulo 97.
+fn squares() -> Vec<u64> {
+    let mut squares: Vec<u64> = (0..97).map(|i| i * i % 97).collect();
+    squares.sort_unstable();
+    squares.dedup();
+    squares
+}
+
+#[test]
+fn a_run_with_a_part_of_the_vocabulary_leaves_a_whole_model() {
+    let (whole, part) = (Place::new("all_rows"), Place::new("some_rows"));
+    whole.good(&["--steps", "3"]);
+    let output = part.train(&["--steps", "3", "--compact-vocab"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains("vocabulary: 49 of 1 024 rows used (4.8 %)"), "{said}");
+    let metrics = fs::read_to_string(part.at("out/metrics.jsonl")).unwrap();
+    let lines: Vec<Value> = metrics.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines[0]["vocabulary"], serde_json::json!({ "rows_used": 49, "rows": 1024 }));
+    // Nothing is known at first but which tokens there are.
+    for loss in [&lines[1]["loss"], &lines[3]["val_loss"]] {
+        assert!((loss.as_f64().unwrap() - 49f64.ln()).abs() < 0.3, "{loss}");
+    }
+    // Tensors of the same names and shapes lie at the same places.
+    for file in ["model.safetensors", "training.safetensors", "config.json"] {
+        let [whole, part] = [&whole, &part].map(|p| fs::read(p.newest().join(file)).unwrap());
+        assert_eq!(whole.len(), part.len(), "{file}");
+        let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+        let same = if file == "config.json" { whole.len() } else { header };
+        assert!(whole[..same] == part[..same], "{file}");
+    }
+
+    // Only tokens that were trained are written, of which there are one in twenty.
+    let (squares, free) = (squares(), ["--max-tokens", "60", "--temperature", "1", "--json"]);
+    let written = |place: &Place, more: &[&str]| -> Vec<u64> {
+        let output = generate(&place.at("out"), &[&["--prompt-tokens", "5,4"], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        answer["tokens"].as_array().unwrap().iter().map(|t| t.as_u64().unwrap()).collect()
+    };
+    let is_square = |token: &u64| squares.contains(token);
+    let tokens = written(&part, &free);
+    assert!(tokens.len() == 60 && tokens.iter().all(is_square), "{tokens:?}");
+    assert!(!written(&whole, &free).iter().all(is_square));
+
+    // Without the flag the run goes on over all rows, and then all are trained.
+    part.good(&["--resume", "--steps", "4", "--compact-vocab=false"]);
+    let metrics = fs::read_to_string(part.at("out/metrics.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+    let loss = last["loss"].as_f64().unwrap();
+    assert!(loss > 5.0, "the loss is over 1024 tokens: {loss}");
+    assert!(!written(&part, &free).iter().all(is_square));
+    part.bad(2, &["--compact-vocab=perhaps"], &["perhaps"]);
+}
+
+#[test]
+fn a_run_with_a_part_of_the_vocabulary_is_resumed_exactly() {
+    let (whole, halves) = (Place::new("some_whole"), Place::new("some_halves"));
+    let flags = ["--dtype", "bf16", "--compact-vocab", "--steps"];
+    whole.good(&[&flags[..], &["5"]].concat());
+    halves.good(&[&flags[..], &["2"]].concat());
+    // The flag is one of those that are kept.
+    halves.good(&["--resume", "--steps", "5"]);
+    for file in ["model.safetensors", "training.safetensors"] {
+        let read = |place: &Place| fs::read(place.newest().join(file)).unwrap();
+        assert!(read(&whole) == read(&halves), "{file} differs");
+    }
+    // Other data, with other tokens: their rows are gathered anew.
+    let tokens: Vec<u8> = (0..500u16).flat_map(|i| (i % 200).to_le_bytes()).collect();
+    fs::write(halves.at("data.bin"), tokens).unwrap();
+    let output = halves.train(&["--resume", "--steps", "6"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains("vocabulary: 200 of 1 024 rows used (19.5 %)"), "{said}");
+    let state = fs::read_to_string(halves.newest().join("training.json")).unwrap();
+    let state: Value = serde_json::from_str(&state).unwrap();
+    assert_eq!(state["trained"], "0-199");
+}
+
 #[test]
 fn the_loss_is_scaled_in_fp16_and_a_resumed_run_goes_on_with_that() {
     let scales = |place: &Place| -> Vec<Value> {

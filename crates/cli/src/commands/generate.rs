@@ -16,7 +16,8 @@ use train::tokenizer::Tokenizer;
 /// Write text with a model that was trained here.
 ///
 /// Reads the newest checkpoint of a run, continues the prompt, and prints the text as it comes.
-/// Without a prompt the model begins a new story.
+/// Without a prompt the model begins a new story. Of a model that was trained with
+/// --compact-vocab, only the tokens that it has been trained on are written.
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true, args_override_self = true)]
 pub struct Generate {
@@ -66,7 +67,7 @@ impl Generate {
     /// Writes the text.
     pub fn run(self) -> anyhow::Result<()> {
         let Generate { temperature, top_p, seed, .. } = self;
-        let mut sampler = Sampler::new(Sampling { temperature, top_p, seed })?;
+        let sampler = Sampler::new(Sampling { temperature, top_p, seed })?;
         let mut checkpoint = Checkpoint::open(&self.model)
             .with_context(|| format!("cannot read the model in `{}`", self.model.display()))?;
         let config = Config::from_hugging_face(checkpoint.config())?;
@@ -88,12 +89,13 @@ impl Generate {
         let options = GeneratorOptions { capacity, compute, products };
         let mut generator = Generator::new(&*device.device, &config, &weights, options)?;
 
+        let mut chooser = model::Chooser::new(sampler, checkpoint.state().trained.as_ref());
         let mut writer = Output::new(tokenizer.as_ref(), self.json);
         if let Some(text) = &self.prompt {
             writer.text(text)?;
         }
         let start = Instant::now();
-        let mut next = generator.read(&prompt, |scores| sampler.choose(scores))?;
+        let mut next = generator.read(&prompt, |scores| chooser.choose(scores))?;
         let prefill = start.elapsed().as_secs_f64();
         let end = tokenizer.as_ref().and_then(Tokenizer::end_of_text).filter(|_| !self.ignore_eos);
         let mut tokens = vec![];
@@ -104,7 +106,7 @@ impl Generate {
             if tokens.len() == self.max_tokens as usize || generator.room() == 0 {
                 break;
             }
-            next = generator.read(&[next], |scores| sampler.choose(scores))?;
+            next = generator.read(&[next], |scores| chooser.choose(scores))?;
         }
         let decode = start.elapsed().as_secs_f64();
         let text = writer.finish()?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use train::data::{Batches, Order, Position, Tokens, split};
 use train::stories::{Part, Stories};
 use train::tokenizer::Tokenizer;
+use train::vocabulary::{UsedIds, Vocabulary};
 
 /// Tokens and what was found out about them.
 pub struct Data {
@@ -119,6 +120,16 @@ impl Data {
             config: *config,
             description,
         })
+    }
+
+    /// The tokens that training and validation use, out of the model's vocabulary.
+    pub fn vocabulary(&self, progress: &Progress) -> anyhow::Result<Vocabulary> {
+        let mut used = UsedIds::new(self.config.vocab);
+        let held_out = self.held_out.iter().map(|(tokens, range)| (tokens, range));
+        for (tokens, range) in std::iter::once((&self.tokens, &self.training)).chain(held_out) {
+            used.add(tokens, range.clone(), &mut |done, all| progress.counting(done, all))?;
+        }
+        Ok(used.vocabulary())
     }
 
     /// Batches for validation, if anything was set aside: always the same ones.

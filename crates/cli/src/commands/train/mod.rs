@@ -88,7 +88,17 @@ impl Train {
             }
         }
         network_options.micro_batches = settings.accum;
-        let network = Network::new(&*device.device, &config, &network_options)?;
+        let vocabulary = match settings.compact_vocab {
+            true => Some(Arc::new(data.vocabulary(&progress)?)),
+            false => None,
+        };
+        let network = match &vocabulary {
+            Some(used) => {
+                let used = Arc::clone(used);
+                Network::with_vocabulary(&*device.device, &config, &network_options, used)?
+            }
+            None => Network::new(&*device.device, &config, &network_options)?,
+        };
         let memory = network.surface_bytes() + network.scratch_bytes();
         let options = TrainerOptions {
             accumulate: settings.accum,
@@ -115,7 +125,7 @@ impl Train {
             (None, None) => Trainer::new(network, options, training, settings.seed)?,
         };
 
-        let description = json!({
+        let mut description = json!({
             "model": settings.model,
             "parameters": config.parameter_count()?,
             "device": device.device.name(),
@@ -126,6 +136,11 @@ impl Train {
             "settings": settings.to_json(),
         });
         progress.begin(&settings, &config, &device, memory, &data.description)?;
+        if let Some(vocabulary) = &vocabulary {
+            let (rows, size) = (vocabulary.rows(), vocabulary.size());
+            description["vocabulary"] = json!({ "rows_used": rows, "rows": size });
+            progress.vocabulary(vocabulary)?;
+        }
         std::fs::create_dir_all(&self.out)
             .with_context(|| format!("cannot make `{}`", self.out.display()))?;
         let log = self.log.clone().unwrap_or_else(|| self.out.join("metrics.jsonl"));
@@ -158,13 +173,14 @@ impl Train {
         let picture = run.plot(&log, &title)?;
         progress.end(&trainer, &saved, &picture, stopped)?;
         if let Some(tokenizer) = data.tokenizer.as_ref().filter(|_| !self.no_sample && !stopped) {
-            let weights = model::weights(&trainer);
+            let weights = model::weights(&trainer)?;
             // An engine's kernels are made for whole sequences; the story is written token by token.
             let sample = model::Sample {
                 device: &*device.host,
                 config: &config,
                 compute: if kind.is_engine() { DataType::Fp32 } else { settings.dtype.into() },
                 tokenizer,
+                trained: trainer.trained(),
                 seed: settings.seed,
             };
             progress.story(&sample.story(&weights)?)?;

@@ -9,6 +9,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use train::Trainer;
 use train::metrics::Record;
+use train::vocabulary::Vocabulary;
 
 /// Where progress goes.
 pub struct Progress {
@@ -47,11 +48,28 @@ impl Progress {
 
     /// How much of a file has been read.
     pub fn reading(&self, done: u64, all: u64) {
+        self.part("reading", done, all);
+    }
+
+    /// How many tokens have been looked through for those that are used.
+    pub fn counting(&self, done: u64, all: u64) {
+        self.part("looking for the tokens in use", done, all);
+    }
+
+    fn part(&self, what: &'static str, done: u64, all: u64) {
         if let Some(bar) = &self.bar {
             bar.set_length(all);
             bar.set_position(done);
-            bar.set_message("reading");
+            bar.set_message(what);
         }
+    }
+
+    /// Says how much of the vocabulary is trained.
+    pub fn vocabulary(&self, vocabulary: &Vocabulary) -> std::io::Result<()> {
+        let (rows, size) = (vocabulary.rows(), vocabulary.size());
+        let share = 100.0 * rows as f64 / size as f64;
+        let (rows, size) = (grouped(rows), grouped(size));
+        self.note(&format!("vocabulary: {rows} of {size} rows used ({share:.1} %)"))
     }
 
     /// Says what is about to be trained, on what, with what.
@@ -147,6 +165,15 @@ impl Progress {
     }
 }
 
+/// A number with its digits in groups of three.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = (digits.as_bytes().rchunks(3).rev())
+        .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
+        .collect();
+    groups.join(" ")
+}
+
 /// The text with lines of at most `width` characters, where words allow it.
 fn wrapped(text: &str, width: usize) -> String {
     let mut out = String::new();
@@ -167,4 +194,16 @@ fn wrapped(text: &str, width: usize) -> String {
         out.push('\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn digits_stand_in_groups_of_three() {
+        let numbers = [0, 12, 999, 1000, 9214, 32_000, 1_234_567];
+        let expected = ["0", "12", "999", "1 000", "9 214", "32 000", "1 234 567"];
+        assert_eq!(numbers.map(grouped), expected);
+    }
 }

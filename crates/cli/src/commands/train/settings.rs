@@ -104,6 +104,13 @@ pub struct Flags {
     /// those of the products as they would be without (straight through)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     forward_int8: Option<bool>,
+    /// Train only the rows of embedding and classifier whose tokens the data use (validation
+    /// included): faster and smaller. Losses are then over those tokens only, and less than those
+    /// of a run over the whole vocabulary; all other rows stay as they are, also by weight decay,
+    /// and count nothing in the gradient's norm. Checkpoints have all rows, and can be resumed
+    /// with this, with other data, or without (=false)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    compact_vocab: Option<bool>,
     /// Steps between two validations; 0 for only at the end [default: a tenth of the run]
     #[arg(long, value_name = "N")]
     eval_every: Option<u64>,
@@ -201,6 +208,8 @@ pub struct Settings {
     pub recompute: Again,
     #[serde(default)]
     pub forward_int8: bool,
+    #[serde(default)]
+    pub compact_vocab: bool,
     pub eval_every: u64,
     pub eval_batches: usize,
     pub save_every: u64,
@@ -273,6 +282,7 @@ impl Settings {
         if s.forward_int8 && kind.is_engine() {
             bail!("--forward-int8 is for the cpu device, not for {}", s.device);
         }
+        set(&mut s.compact_vocab, f.compact_vocab);
         set(&mut s.eval_batches, f.eval_batches.map(|v| v as usize));
         if !resumed {
             // These follow the length of the run unless they are given.
@@ -316,6 +326,7 @@ impl Settings {
             loss_scale: Scale::Auto,
             recompute: Again::Cheap,
             forward_int8: false,
+            compact_vocab: false,
             eval_every: 0,
             eval_batches: 8,
             save_every: 0,
