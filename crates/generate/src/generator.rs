@@ -26,11 +26,33 @@ pub struct GeneratorOptions {
     pub products: Products,
 }
 
-/// How many tokens of a prompt are computed together, as long as there are so many, and whether
-/// parameters are packed for that. For many tokens packed copies save little, and each takes as
-/// much memory as the parameters.
-const CHUNKS: [(usize, Staging); 3] =
-    [(256, Staging::Often), (32, Staging::Rare), (1, Staging::Rare)];
+/// A way to read some tokens at once.
+#[derive(Clone, Copy)]
+struct Chunk {
+    tokens: usize,
+    /// Whether it reads only the first ones, which spares it the whole cache.
+    first: bool,
+    /// Whether parameters are packed for it. For many tokens packed copies save little, and each
+    /// takes as much memory as the parameters.
+    staging: Staging,
+}
+
+/// For fewer and fewer tokens: the first that fits is used.
+const CHUNKS: [Chunk; 4] = [
+    Chunk { tokens: 256, first: true, staging: Staging::Often },
+    Chunk { tokens: 256, first: false, staging: Staging::Often },
+    Chunk { tokens: 32, first: false, staging: Staging::Rare },
+    Chunk { tokens: 1, first: false, staging: Staging::Rare },
+];
+
+impl Chunk {
+    /// Whether a cache of `capacity` has room for it, and for tokens before it if without them
+    /// another one is used.
+    fn fits(&self, capacity: usize) -> bool {
+        let before = usize::from(!self.first && self.tokens == CHUNKS[0].tokens);
+        before + self.tokens <= capacity
+    }
+}
 
 /// Scores of cache slots that hold nothing yet.
 const HIDDEN: f32 = -1e9;
@@ -52,13 +74,15 @@ pub struct Generator {
     logits: Surface,
 }
 
-/// The functions for one number of new tokens.
+/// The functions for one [`Chunk`].
 struct Stage {
     seq: usize,
+    first: bool,
     tokens: Surface,
     rope_cos: Surface,
     rope_sin: Surface,
-    mask: Surface,
+    /// `[S, C]`, unless these are the first tokens.
+    mask: Option<Surface>,
     /// What the last layer gives, `[1, S, D]`.
     result: Surface,
     embed: Box<dyn Request>,
@@ -83,10 +107,8 @@ impl Generator {
             caches.push((Surface::new(cache_bytes)?, Surface::new(cache_bytes)?));
         }
         let build = Build { device, config, ports: &ports, caches: &caches, options, capacity };
-        let fits = |(seq, _): &(usize, Staging)| *seq <= capacity;
-        let stages = CHUNKS.into_iter().filter(fits);
-        let stages =
-            stages.map(|(seq, staging)| build.stage(seq, staging)).collect::<Result<_, _>>()?;
+        let chunks = CHUNKS.into_iter().filter(|chunk| chunk.fits(capacity));
+        let stages = chunks.map(|chunk| build.stage(chunk)).collect::<Result<_, _>>()?;
         let one = Shape { batch: 1, seq: 1 };
         let logits = models::logits(config, one, options.compute)?;
         let parameters = ["final_norm", "classifier"];
@@ -143,7 +165,8 @@ impl Generator {
         }
         let mut rest = tokens;
         while !rest.is_empty() {
-            let stage = self.stages.iter_mut().find(|stage| stage.seq <= rest.len());
+            let fits = |s: &&mut Stage| s.seq <= rest.len() && (!s.first || self.position == 0);
+            let stage = self.stages.iter_mut().find(fits);
             let stage = stage.expect("the last stage reads one token");
             let (now, later) = rest.split_at(stage.seq);
             stage.read(now, self.position, &self.config, self.capacity, &self.caches)?;
@@ -175,9 +198,11 @@ impl Stage {
         let tables = models::rope_tables(config, position, self.seq);
         self.rope_cos.write()?.as_mut_slice::<f32>().copy_from_slice(&tables.cos);
         self.rope_sin.write()?.as_mut_slice::<f32>().copy_from_slice(&tables.sin);
-        for row in self.mask.write()?.as_mut_slice::<f32>().chunks_exact_mut(capacity) {
-            row[..position].fill(0.0);
-            row[position..].fill(HIDDEN);
+        if let Some(mask) = &self.mask {
+            for row in mask.write()?.as_mut_slice::<f32>().chunks_exact_mut(capacity) {
+                row[..position].fill(0.0);
+                row[position..].fill(HIDDEN);
+            }
         }
         self.embed.evaluate(Accumulation::Replace)?;
         for (request, (keys, values)) in self.layers.iter_mut().zip(caches) {
@@ -275,14 +300,15 @@ impl Build<'_> {
         Ok(self.device.compile(&Program::new(vec![function]), &name, &options)?)
     }
 
-    fn stage(&self, seq: usize, staging: Staging) -> Result<Stage, Error> {
+    fn stage(&self, Chunk { tokens: seq, first, staging }: Chunk) -> Result<Stage, Error> {
         let Build { config, capacity, options, .. } = *self;
         let shape = Shape { batch: 1, seq };
         let floats = |count: usize| Surface::new(count * 4);
         let tokens = Surface::new(seq * 4)?;
         let table = seq * config.head_dim / 2;
         let (rope_cos, rope_sin) = (floats(table)?, floats(table)?);
-        let mask = floats(seq * capacity)?;
+        let cache = CacheShape { seq, capacity: if first { 0 } else { capacity } };
+        let mask = (!first).then(|| floats(seq * capacity)).transpose()?;
         let kv = config.kv_heads * seq * config.head_dim;
         let new = (floats(kv)?, floats(kv)?);
         // A layer reads one of these and writes the other.
@@ -300,8 +326,7 @@ impl Build<'_> {
                 .input("embedding", &self.ports.shared["embedding"])
                 .output("x", &activations[0]),
         )?;
-        let cache_shape = CacheShape { seq, capacity };
-        let function = models::cached_layer(config, cache_shape, options.compute)?;
+        let function = models::cached_layer(config, cache, options.compute)?;
         let names: Vec<&str> = self.ports.layers[0].keys().map(String::as_str).collect();
         let executable = self.compile(function, &names, staging)?;
         let mut layers = vec![];
@@ -314,15 +339,18 @@ impl Build<'_> {
                 .input("x", &activations[index % 2])
                 .input("rope_cos", &rope_cos)
                 .input("rope_sin", &rope_sin)
-                .input("mask", &mask)
-                .input("k_cache", keys)
-                .input("v_cache", values)
                 .output("y", &activations[(index + 1) % 2])
                 .output("k_new", &new.0)
                 .output("v_new", &new.1);
+            let bindings = match &mask {
+                None => bindings,
+                Some(mask) => {
+                    bindings.input("mask", mask).input("k_cache", keys).input("v_cache", values)
+                }
+            };
             layers.push(executable.clone().bind(bindings)?);
         }
         let result = activations[config.layers % 2].clone();
-        Ok(Stage { seq, tokens, rope_cos, rope_sin, mask, result, embed, layers, new })
+        Ok(Stage { seq, first, tokens, rope_cos, rope_sin, mask, result, embed, layers, new })
     }
 }

@@ -95,6 +95,16 @@ fn a_layer_with_a_cache_continues_a_sequence() {
                 pool.insert("rope_cos".into(), Array::from_f32s(&dims, &tables.cos));
                 pool.insert("rope_sin".into(), Array::from_f32s(&dims, &tables.sin));
                 let outputs = call(&evaluate, &function, &pool);
+                if start == 0 {
+                    // The first tokens need no cache.
+                    let shape = CacheShape { seq: step, capacity: 0 };
+                    let function = models::cached_layer(&config, shape, compute).expect("built");
+                    let first = call(&evaluate, &function, &pool);
+                    for (name, array) in &first {
+                        let error = largest_difference(array, &outputs[name]);
+                        assert!(error < 1e-6, "{name}: {error:.2e}");
+                    }
+                }
                 cache.append(&outputs["k_new"], &outputs["v_new"]);
                 y.extend_from_slice(&outputs["y"].data);
             }
@@ -253,10 +263,10 @@ fn what_does_not_fit_the_model_is_refused() {
         refusal(models::head(&config, shape(1, 4), TokenMajor, DataType::Int8)),
         "matrix products in int8 are not offered; choose fp32, bf16 or fp16"
     );
-    let cache = CacheShape { seq: 1, capacity: 0 };
+    let cache = CacheShape { seq: 2, capacity: 1 << 30 };
     assert_eq!(
         refusal(models::cached_layer(&config, cache, DataType::Fp32)),
-        "capacity is 0; it must be from 1 to 2147483647"
+        "capacity is 1073741824; it must be from 1 to 1073741823"
     );
     let broken = Config { kv_heads: 5, ..config };
     assert_eq!(

@@ -121,3 +121,17 @@ fn functions_take_and_give_what_they_say() {
         ]
     );
 }
+
+#[test]
+fn the_first_tokens_need_no_cache() {
+    for (name, config) in PRESETS {
+        let shape = CacheShape { seq: 3, capacity: 0 };
+        let function = cached_layer(config, shape, DataType::Bf16).expect("it is built");
+        let named = |input: &str| function.input(input).is_some();
+        assert!(named("x") && named("wq"), "{name}");
+        assert!(!named("k_cache") && !named("v_cache") && !named("mask"), "{name}");
+        if let Err(problems) = verify(&Program::new(vec![function])) {
+            panic!("{name}: {problems}");
+        }
+    }
+}

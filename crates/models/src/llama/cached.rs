@@ -6,14 +6,15 @@ use super::parts::LayerParameters;
 use super::rotary::Rotary;
 use super::{Shape, begin, bound, float_input};
 use crate::{Config, Error};
-use mil::{DataType, Function};
+use mil::{DataType, Function, FunctionBuilder, OpError, ValueId};
 
 /// How many new tokens a function takes, and how many it can look back on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CacheShape {
     /// New tokens, S.
     pub seq: usize,
-    /// Slots of the cache, C; the mask says which are in use.
+    /// Slots of the cache, C; the mask says which are in use. With none there is no cache: the new
+    /// tokens are the first.
     pub capacity: usize,
 }
 
@@ -23,7 +24,7 @@ pub struct CacheShape {
 /// Inputs, fp32: `x` `[1, S, D]`; `rope_cos` and `rope_sin` `[S, E/2]` of the new positions;
 /// `k_cache` and `v_cache` `[K, C, E]`; `mask` `[S, C]`, added to the scores: 0 where a slot is in
 /// use, about −1e9 where not; then the parameters of `layer`. Unused slots must hold finite
-/// values. Outputs, fp32: `y` `[1, S, D]`, and `k_new` and `v_new` `[K, S, E]`, which the caller
+/// values. Without slots there is none of these three. Outputs, fp32: `y` `[1, S, D]`, and `k_new` and `v_new` `[K, S, E]`, which the caller
 /// copies into the cache.
 pub fn cached_layer(
     config: &Config,
@@ -34,13 +35,17 @@ pub fn cached_layer(
     let CacheShape { seq, capacity } = shape;
     let shape = Shape { batch: 1, seq };
     shape.check(config)?;
-    bound("capacity", capacity, i32::MAX as usize / seq)?;
+    if capacity > 0 {
+        bound("capacity", capacity, i32::MAX as usize / seq)?;
+    }
     let x = float_input(&mut b, "x", &[1, seq, config.dim]);
     let rotary = Rotary::inputs(&mut b, config, seq)?;
     let (groups, width) = (config.kv_heads, config.head_dim);
-    let k_cache = float_input(&mut b, "k_cache", &[groups, capacity, width]);
-    let v_cache = float_input(&mut b, "v_cache", &[groups, capacity, width]);
-    let mask = float_input(&mut b, "mask", &[seq, capacity]);
+    let cache = (capacity > 0).then(|| Cache {
+        keys: float_input(&mut b, "k_cache", &[groups, capacity, width]),
+        values: float_input(&mut b, "v_cache", &[groups, capacity, width]),
+        mask: float_input(&mut b, "mask", &[seq, capacity]),
+    });
     let weights = LayerParameters::inputs(&mut b, config);
 
     let new = heads(&mut b, config, shape, compute, x, &rotary, &weights)?;
@@ -50,28 +55,65 @@ pub fn cached_layer(
     let v_new = b.reshape(v_new, &[groups, seq, width])?;
     b.rename(v_new, "v_new");
 
-    let old_dims = [1, groups, 1, capacity, width];
-    let k_old = b.cast(k_cache, compute)?;
-    let k_old = b.reshape(k_old, &old_dims)?;
-    let v_old = b.cast(v_cache, compute)?;
-    let v_old = b.reshape(v_old, &old_dims)?;
-
-    // Scores against the cache and against each other share one softmax.
-    let on_old = scores(&mut b, config, new.q, k_old, "scores_old")?; // [1, K, G, S, C]
-    let on_old = b.add(on_old, mask)?;
     let k = b.cast(new.k, compute)?;
     let on_new = scores(&mut b, config, new.q, k, "scores_new")?; // [1, K, G, S, S]
     let on_new = hide_the_future(&mut b, on_new, seq)?;
-    let all = b.concat(&[on_old, on_new], -1)?;
-    let attention = b.softmax(all, -1)?;
-    let attention = b.cast(attention, compute)?;
-    let parts = b.split(attention, &[capacity, seq], -1)?;
-    let from_old = b.matmul(parts[0], v_old, (false, false))?; // [1, K, G, S, E]
-    let from_new = b.matmul(parts[1], new.v, (false, false))?;
-    let gathered = b.add(from_old, from_new)?;
+    let gathered = match cache {
+        Some(cache) => {
+            let on_old = cache.scores(&mut b, config, compute, new.q)?;
+            // Scores against the cache and against each other share one softmax.
+            let all = b.concat(&[on_old, on_new], -1)?;
+            let attention = b.softmax(all, -1)?;
+            let attention = b.cast(attention, compute)?;
+            let parts = b.split(attention, &[capacity, seq], -1)?;
+            let values = cache.heads(&mut b, compute, cache.values)?;
+            let from_old = b.matmul(parts[0], values, (false, false))?; // [1, K, G, S, E]
+            let from_new = b.matmul(parts[1], new.v, (false, false))?;
+            b.add(from_old, from_new)?
+        }
+        None => {
+            let attention = b.softmax(on_new, -1)?;
+            let attention = b.cast(attention, compute)?;
+            b.matmul(attention, new.v, (false, false))?
+        }
+    };
     let x = project_heads(&mut b, config, shape, x, gathered, weights.get("wo"))?;
 
     let y = feed_forward(&mut b, config, compute, x, &weights)?;
     b.rename(y, "y");
     Ok(b.finish(&[y, k_new, v_new]))
+}
+
+/// Keys and values of earlier tokens, `[K, C, E]`, and the mask of their slots, `[S, C]`.
+struct Cache {
+    keys: ValueId,
+    values: ValueId,
+    mask: ValueId,
+}
+
+impl Cache {
+    /// Scores of the new positions against the slots, `[1, K, G, S, C]` fp32.
+    fn scores(
+        &self,
+        b: &mut FunctionBuilder,
+        config: &Config,
+        compute: DataType,
+        q: ValueId,
+    ) -> Result<ValueId, OpError> {
+        let keys = self.heads(b, compute, self.keys)?;
+        let scores = scores(b, config, q, keys, "scores_old")?;
+        b.add(scores, self.mask)
+    }
+
+    /// Keys or values as `[1, K, 1, C, E]` in the compute type.
+    fn heads(
+        &self,
+        b: &mut FunctionBuilder,
+        compute: DataType,
+        cached: ValueId,
+    ) -> Result<ValueId, OpError> {
+        let [groups, capacity, width] = [0, 1, 2].map(|axis| b.dims(cached)[axis]);
+        let cached = b.cast(cached, compute)?;
+        b.reshape(cached, &[1, groups, 1, capacity, width])
+    }
 }
