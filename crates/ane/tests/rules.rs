@@ -157,6 +157,29 @@ fn a_rule_of_other_targets_is_not_found() {
     }
 }
 
+/// What is stored in a few bits cannot be large, unless its scale is.
+#[test]
+fn weights_in_blocks_are_known_to_their_scales() {
+    for (data, scale, offset, overflows) in [
+        ("int4", "0x1p+12", "", false),
+        // −8 · 2¹³ is what fp16 rounds to infinity.
+        ("int4", "0x1p+13", "", true),
+        ("uint4", "0x1p+13", "offset = tensor<uint4, [1]>([8]), ", true),
+        ("uint4", "0x1p+12", "offset = tensor<uint4, [1]>([8]), ", false),
+        ("uint4", "0x1p+12", "offset = tensor<fp16, [1]>([-8.0]), ", true),
+        ("int8", "0x1p+9", "", true),
+        ("fp16", "0x1p+10", "", false),
+    ] {
+        let zeros = vec!["0"; 256].join(", ");
+        let body = format!(
+            "tensor<fp16, [256]> w = constexpr_blockwise_shift_scale(data = tensor<{data}, [256]>([{zeros}]), {offset}scale = tensor<fp16, [1]>([{scale}]));\n{X} y = add(x = x, y = w);\n"
+        );
+        let findings = check(&read(data, &program(&body)), &Target::of(Chip::M4));
+        let found = findings.iter().any(|f| f.rule.id == "fp16-overflow");
+        assert_eq!(found, overflows, "{data} {scale} {offset}");
+    }
+}
+
 /// Programs that differ from those of the rules by small accidents are judged without a panic,
 /// verified or not.
 #[test]

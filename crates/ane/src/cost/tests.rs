@@ -187,3 +187,20 @@ fn budgets_say_what_is_kept() {
     let few = crate::target::Limits { max_loaded: 2, ..limits };
     assert!(!line(&Budget::of(&plan, &few, 12, 0), "programs loaded").is_kept());
 }
+
+#[test]
+fn constants_in_blocks_take_the_bytes_that_are_stored() {
+    let text = "program(1.3)
+{
+    func main<ios18>(tensor<fp16, [1, 64, 1, 64]> x) {
+        tensor<fp16, [64, 64, 1, 1]> w = constexpr_blockwise_shift_scale(data = tensor<int4, [64, 64, 1, 1]>(BLOBFILE(path = string(\"@model_path/w.bin\"), offset = uint64(64))), scale = tensor<fp16, [64, 1, 1, 1]>(BLOBFILE(path = string(\"@model_path/w.bin\"), offset = uint64(4096))));
+        tensor<fp16, [1, 64, 1, 64]> y = conv(weight = w, x = x);
+    } -> (y);
+}
+";
+    let program = mil::parse(text).unwrap();
+    let cost = kernel_cost(&program.functions[0], m4()).unwrap();
+    assert_eq!(cost.constant_bytes, 64.0 * 64.0 / 2.0 + 64.0 * 2.0);
+    assert_eq!(cost.operations[0].kind, Kind::Constant);
+    assert_eq!(cost.operations[0].flops, 0.0);
+}

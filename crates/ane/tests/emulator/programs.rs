@@ -252,6 +252,29 @@ fn root_mean_square_norm_backward() -> Result<(), OpError> {
 /// that of exact arithmetic.
 #[test]
 fn chain_of_convolutions_in_int8() {
+    chain_in_bytes(DataType::Int8, |dims, blob| {
+        format!(
+            "constexpr_affine_dequantize()[axis = int32(0), quantized_data = tensor<int8, {dims:?}>({blob}), scale = fp16(0x1p-3), zero_point = int8(0)]"
+        )
+    });
+}
+
+/// The same with the form that programs have since iOS 18, where a weight may have 4 bits.
+#[test]
+fn chain_of_convolutions_with_a_scale_for_each_channel() {
+    for dtype in [DataType::Int8, DataType::Int4] {
+        chain_in_bytes(dtype, |dims, blob| {
+            let scales = vec!["[[[0x1p-3]]]"; dims[0]].join(", ");
+            let scale = format!("tensor<fp16, [{}, 1, 1, 1]>([{scales}])", dims[0]);
+            format!(
+                "constexpr_blockwise_shift_scale(data = tensor<{dtype}, {dims:?}>({blob}), scale = {scale})"
+            )
+        });
+    }
+}
+
+/// `weight` writes the operation that scales the elements of a weight file by 1/8.
+fn chain_in_bytes(dtype: DataType, weight: impl Fn(&[usize], &str) -> String) {
     let (channels, side, depth) = (32, 16, 4);
     let path = "@model_path/weights/w.bin";
     let mut writer = BlobWriter::in_memory();
@@ -270,11 +293,15 @@ fn chain_of_convolutions_in_int8() {
         // −1, 0 and 1, most of them 0, so that sums stay small.
         let weights = numbers(channels * channels, 40 + layer);
         let weights: Vec<i64> = weights.iter().map(|v| (v * 1.5) as i64).collect();
-        let weights = Tensor::from_i64s(DataType::Int8, &dims, &weights).expect("the count fits");
+        let weights = Tensor::from_i64s(dtype, &dims, &weights).expect("the count fits");
         let offset = writer.push(&weights).expect("memory");
         body += &format!(
-            "        tensor<fp16, {dims:?}> w{layer} = constexpr_affine_dequantize()[axis = int32(0), name = string(\"w{layer}\"), quantized_data = tensor<int8, {dims:?}>(BLOBFILE(path = string(\"{path}\"), offset = uint64({offset}))), scale = fp16(0x1p-3), zero_point = int8(0)];\n\
-             \x20       tensor<fp16, {shape}> y{layer} = conv(dilations = ones, groups = groups, pad = zeros, pad_type = valid, strides = ones, weight = w{layer}, x = {x})[name = string(\"y{layer}\")];\n"
+            "        tensor<fp16, {dims:?}> w{layer} = {};\n\
+             \x20       tensor<fp16, {shape}> y{layer} = conv(dilations = ones, groups = groups, pad = zeros, pad_type = valid, strides = ones, weight = w{layer}, x = {x})[name = string(\"y{layer}\")];\n",
+            weight(
+                &dims,
+                &format!("BLOBFILE(path = string(\"{path}\"), offset = uint64({offset}))")
+            )
         );
         x = format!("y{layer}");
         if layer + 1 < depth {
