@@ -339,3 +339,35 @@ fn the_emulated_engine_runs_what_it_would_and_refuses_the_rest() {
     place.fails("x.safetensors", &["--numerics", "ane"], 1, &["--device ane-emulated"]);
     place.fails("x.safetensors", &["--device", "ane-emulated:m77"], 2, &["m1 to :m5"]);
 }
+
+#[test]
+fn weights_in_place_are_found_by_every_device() {
+    let place = Place::new("in_place");
+    let stored: Vec<i64> = (0..8 * 64).map(|i| i % 16 - 8).collect();
+    let stored = mil::Tensor::from_i64s(mil::DataType::Int4, &[1, 8, 1, 64], &stored).unwrap();
+    fs::create_dir(place.at("weights")).unwrap();
+    let mut writer = mil::BlobWriter::create(place.at("weights/w.bin")).unwrap();
+    let offset = writer.push(&stored).unwrap();
+    writer.commit().unwrap();
+    let scales: Vec<String> = (0..8).map(|i| format!("[[0x1p-{i}]]")).collect();
+    let text = format!(
+        "program(1.3)\n[buildInfo = dict<string, string>({{{{\"coremlc-version\", \
+         \"3505.4.1\"}}}})]\n{{\n    func main<ios18>(tensor<fp16, [1, 8, 1, 64]> x) {{\n\
+         tensor<fp16, [1, 8, 1, 64]> w = constexpr_blockwise_shift_scale(data = tensor<int4, [1, 8, \
+         1, 64]>(BLOBFILE(path = string(\"@model_path/weights/w.bin\"), offset = uint64({offset}))), \
+         scale = tensor<fp16, [1, 8, 1, 1]>([[{}]]));\n\
+         tensor<fp16, [1, 8, 1, 64]> y = add(x = x, y = w);\n    }} -> (y);\n}}\n",
+        scales.join(", ")
+    );
+    fs::write(place.at("model.mil"), text).unwrap();
+    place.inputs("x.safetensors", &[("x", &[1, 8, 1, 64], &[1.0; 8 * 64])]);
+    let sum = |i: usize| {
+        1.0 + (i % 16) as f32 / f32::exp2((i / 64) as f32) - 8.0 / f32::exp2((i / 64) as f32)
+    };
+    let sums: Vec<u8> =
+        (0..8 * 64).flat_map(|i| half::f16::from_f32(sum(i)).to_le_bytes()).collect();
+    for device in ["cpu", "interp", "ane-emulated"] {
+        place.works("x.safetensors", "y.safetensors", &["--device", device]);
+        assert!(place.tensors("y.safetensors")["y"].2 == sums, "{device}");
+    }
+}
