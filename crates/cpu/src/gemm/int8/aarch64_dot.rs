@@ -42,7 +42,7 @@ unsafe impl Kernel for Dot {
         }
     }
 
-    shared_methods!(generic::interleave);
+    shared_methods!(generic::finish, generic::interleave);
 }
 
 /// Multiplies a group of every row with one of all columns. Written out: the compiler gives up on

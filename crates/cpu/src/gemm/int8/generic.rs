@@ -238,12 +238,12 @@ pub(super) unsafe fn quantize_panel(panel: &Panel, sums: &mut [i32; NR]) {
 
 /// The methods of a kernel that are the same source for all, for these target features.
 macro_rules! shared_methods {
-    ($interleave:path $(, #[$feature:meta])?) => {
+    ($finish:path, $interleave:path $(, #[$feature:meta])?) => {
         unsafe fn finish(&self, finish: &Finish<'_>) {
             $(#[$feature])?
             unsafe fn inner(finish: &Finish<'_>) {
                 // SAFETY: passed on.
-                unsafe { generic::finish(finish) }
+                unsafe { $finish(finish) }
             }
             // SAFETY: the caller vouches for the argument and the instructions.
             unsafe { inner(finish) }

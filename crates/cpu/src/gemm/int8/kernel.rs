@@ -46,6 +46,18 @@ pub(super) unsafe trait Kernel: Sync {
     /// The machine has the instructions; `rows` is readable and the panel holds its groups.
     unsafe fn interleave(&self, rows: &Rows, panel: *mut u8);
 
+    /// Makes two panels, so many bytes apart, of rows of 2 · [`NR`] bytes.
+    ///
+    /// # Safety
+    /// As for [`Kernel::interleave`], with two panels.
+    unsafe fn interleave_two(&self, rows: &Rows, panel: *mut u8, apart: usize) {
+        for i in 0..2 {
+            let half = Rows { base: rows.base.wrapping_add(i * NR), lanes: NR, ..*rows };
+            // SAFETY: passed on; half of the lanes, and one of the panels.
+            unsafe { self.interleave(&half, panel.add(i * apart)) };
+        }
+    }
+
     /// Quantizes a row of numbers and gives its scale: 0 for a row of (nearly) nothing, and NaN
     /// for one that is not finite. Every byte is exchanged with `flip`.
     ///

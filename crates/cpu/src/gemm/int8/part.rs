@@ -34,25 +34,32 @@ impl Part<'_> {
     /// # Safety
     /// As for [`Product::run`]; nobody else has this part of C or the scratch.
     pub unsafe fn planes(&self, rows: Range<usize>, cols: Range<usize>) {
-        let weights = self.memory.weights;
-        let (panel, stride) = (self.regions[0], weights.groups() * GROUP);
-        for col in cols.clone().step_by(NR) {
-            let cols = col..(col + NR).min(cols.end);
-            // SAFETY: the scratch has room for a panel.
-            unsafe { self.panel(&cols, panel) };
-            for row in rows.clone().step_by(self.product.kernel.mr()) {
-                let place = Place {
-                    rows: row..(row + self.product.kernel.mr()).min(rows.end),
-                    cols: cols.clone(),
-                    a: weights.at(row),
-                    a_stride: stride,
-                    b: panel,
-                    ahead: weights.at(row).wrapping_add(self.product.kernel.mr() * stride),
-                    ahead_step: self.product.kernel.mr() * GROUP,
-                    row_scales: std::ptr::null(),
-                };
-                // SAFETY: the rows of these channels, and the panel just made.
-                unsafe { self.tile(&place) };
+        let (weights, mr) = (self.memory.weights, self.product.kernel.mr());
+        let stride = weights.groups() * GROUP;
+        let (panels, panel_bytes) = (self.regions[0], weights.groups() * PANEL_STEP);
+        // Two panels at a time: together their rows are whole cache lines.
+        for col in cols.clone().step_by(2 * NR) {
+            let pair = col..(col + 2 * NR).min(cols.end);
+            // SAFETY: the scratch has room for two panels.
+            unsafe { self.panels(&pair, panels, panel_bytes) };
+            let count = pair.len().div_ceil(NR);
+            for row in rows.clone().step_by(mr) {
+                for (i, col) in pair.clone().step_by(NR).enumerate() {
+                    // The next rows of weights, a part with each panel.
+                    let next = weights.at(row).wrapping_add(mr * stride * (count + i) / count);
+                    let place = Place {
+                        rows: row..(row + mr).min(rows.end),
+                        cols: col..(col + NR).min(pair.end),
+                        a: weights.at(row),
+                        a_stride: stride,
+                        b: panels.wrapping_add(i * panel_bytes),
+                        ahead: next,
+                        ahead_step: mr * GROUP / count,
+                        row_scales: std::ptr::null(),
+                    };
+                    // SAFETY: the rows of these channels, and a panel just made.
+                    unsafe { self.tile(&place) };
+                }
             }
         }
     }
@@ -159,28 +166,47 @@ impl Part<'_> {
         }
     }
 
-    /// The panel of activations for some columns.
+    /// One or two panels of activations, for up to 2 · [`NR`] columns.
     ///
     /// # Safety
-    /// As for [`Product::run`]; `panel` has room for all groups.
-    unsafe fn panel(&self, cols: &Range<usize>, panel: *mut u8) {
+    /// As for [`Product::run`]; `panels` has room for all groups of both.
+    unsafe fn panels(&self, cols: &Range<usize>, panels: *mut u8, panel_bytes: usize) {
         let d = &self.product.description;
         let a = &d.activations;
-        let rows = Rows {
+        let rows = |cols: &Range<usize>| Rows {
             base: self.memory.activations.wrapping_add(cols.start * a.col_stride),
             stride: a.row_stride,
             lanes: cols.len(),
             depth: d.k,
             flip: self.flip(),
         };
-        if a.col_stride == 1 {
-            // SAFETY: the columns of all rows; room in the panel.
-            return unsafe { self.product.kernel.interleave(&rows, panel) };
+        if a.col_stride == 1 && cols.len() == 2 * NR {
+            // SAFETY: the columns of all rows; room in the panels.
+            return unsafe { self.product.kernel.interleave_two(&rows(cols), panels, panel_bytes) };
         }
-        for step in 0..d.k {
+        for (i, col) in cols.clone().step_by(NR).enumerate() {
+            let cols = col..(col + NR).min(cols.end);
+            let panel = panels.wrapping_add(i * panel_bytes);
+            // SAFETY: as above, for one of the panels.
+            unsafe {
+                match a.col_stride {
+                    1 => self.product.kernel.interleave(&rows(&cols), panel),
+                    _ => self.gather(&rows(&cols), panel),
+                }
+            }
+        }
+    }
+
+    /// A panel of columns that are not neighbors.
+    ///
+    /// # Safety
+    /// As for [`Part::panels`], for one panel.
+    unsafe fn gather(&self, rows: &Rows, panel: *mut u8) {
+        let a = &self.product.description.activations;
+        for step in 0..rows.depth {
             for lane in 0..rows.lanes {
                 let at = step / GROUP * PANEL_STEP + lane * GROUP + step % GROUP;
-                // SAFETY: as above. What is left of the last group meets zeros of the weights.
+                // SAFETY: passed on. What is left of the last group meets zeros of the weights.
                 unsafe {
                     let byte = *rows.base.add(step * a.row_stride + lane * a.col_stride);
                     *panel.add(at) = byte ^ rows.flip;

@@ -42,5 +42,5 @@ unsafe impl Kernel for Portable {
         }
     }
 
-    shared_methods!(generic::interleave);
+    shared_methods!(generic::finish, generic::interleave);
 }

@@ -178,7 +178,7 @@ impl Product {
         let groups = d.k.div_ceil(GROUP);
         let sums = self.kernel.mr() * NR * size_of::<i32>();
         match d.weights {
-            Side::Left => regions([groups * PANEL_STEP, 0, 0, sums]),
+            Side::Left => regions([2 * groups * PANEL_STEP, 0, 0, sums]),
             Side::Right => {
                 let numbers = if d.activations.format.is_float() { d.k } else { 0 };
                 regions([self.block * groups * GROUP, self.block * 4, numbers * 4, sums])

@@ -2,7 +2,9 @@
 
 use super::generic::{self, shared_methods};
 use super::kernel::{Finish, GROUP, Kernel, NR, PANEL_STEP, Panel, Rows, Tile};
+use super::product::Requantize;
 use super::x86;
+use crate::format::Format;
 use std::arch::x86_64::*;
 
 const MR: usize = 14;
@@ -38,7 +40,134 @@ unsafe impl Kernel for Vnni {
         }
     }
 
-    shared_methods!(x86::interleave, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]);
+    unsafe fn interleave_two(&self, rows: &Rows, panel: *mut u8, apart: usize) {
+        // SAFETY: passed on.
+        unsafe { interleave_two(rows, panel, apart) }
+    }
+
+    shared_methods!(finish, x86::interleave, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]);
+}
+
+/// [`generic::finish`] in registers; what is rare is left to that.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
+unsafe fn finish(f: &Finish<'_>) {
+    let output = f.output;
+    let plain = output.format == Format::F32
+        && output.round.is_none_or(|format| format == Format::F32)
+        && !output.accumulate;
+    if f.cols != NR || !(plain || output.requantize.is_some()) {
+        // SAFETY: passed on.
+        return unsafe { generic::finish(f) };
+    }
+    let mut bias = [0f32; NR];
+    if !f.bias.is_null() {
+        let channels = if f.left { f.rows } else { f.cols };
+        for (i, bias) in bias.iter_mut().enumerate().take(channels) {
+            // SAFETY: one number per channel.
+            *bias = unsafe { f.bias_format.read(f.bias, i) };
+        }
+    }
+    let zero = _mm512_set1_epi32(f.zero);
+    for row in 0..f.rows {
+        for j in (0..NR).step_by(LANES) {
+            // SAFETY: sums of the row, its scales and those of the channels, and the row of C,
+            // which all have so many elements.
+            unsafe {
+                let scale = match f.row_scales.is_null() {
+                    true => f.scale,
+                    false => *f.row_scales.add(row),
+                };
+                let scale = _mm512_set1_ps(scale);
+                let (channel, sums, bias) = match f.left {
+                    true => (
+                        _mm512_set1_ps(*f.scales.add(row)),
+                        _mm512_set1_epi32(*f.weight_sums.add(row)),
+                        _mm512_set1_ps(bias[row]),
+                    ),
+                    false => (
+                        _mm512_loadu_ps(f.scales.add(j)),
+                        _mm512_loadu_si512(f.weight_sums.add(j).cast()),
+                        _mm512_loadu_ps(bias.as_ptr().add(j)),
+                    ),
+                };
+                let sum = _mm512_loadu_si512(f.sums.add(row * NR + j).cast());
+                let sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(zero, sums));
+                let factor = _mm512_mul_ps(channel, scale);
+                let value = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), factor), bias);
+                let value = match output.relu {
+                    true => {
+                        let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(value, _mm512_setzero_ps());
+                        _mm512_mask_mov_ps(value, below, _mm512_setzero_ps())
+                    }
+                    false => value,
+                };
+                let at = (row * output.row_stride + j) * output.format.bytes();
+                match &output.requantize {
+                    None => _mm512_storeu_ps(f.c.add(at).cast(), value),
+                    Some(q) => _mm_storeu_si128(f.c.add(at).cast(), bytes(value, q, output.format)),
+                }
+            }
+        }
+    }
+}
+
+/// Numbers as bytes, and NaN as 0.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn bytes(value: __m512, quantize: &Requantize, format: Format) -> __m128i {
+    let (low, high) = quantize.bounds(format);
+    let scaled = _mm512_mul_ps(value, _mm512_set1_ps(quantize.inverse));
+    let scaled = _mm512_max_ps(scaled, _mm512_set1_ps(low));
+    let scaled = _mm512_min_ps(scaled, _mm512_set1_ps(high));
+    // To nearest even: nobody changes that mode.
+    let integer = _mm512_cvtps_epi32(scaled);
+    let integer = _mm512_add_epi32(integer, _mm512_set1_epi32(quantize.zero));
+    let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(value, value);
+    _mm512_cvtepi32_epi8(_mm512_maskz_mov_epi32(number, integer))
+}
+
+/// [`Kernel::interleave_two`] with whole cache lines; what is left of the depth is plain code's.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn interleave_two(rows: &Rows, panel: *mut u8, apart: usize) {
+    let flip = _mm512_set1_epi8(rows.flip as i8);
+    let whole = rows.depth / GROUP;
+    for group in 0..whole {
+        // SAFETY: four rows of 64 bytes, and a group of either panel.
+        unsafe {
+            let from = rows.base.add(group * GROUP * rows.stride);
+            let line = |step: usize| {
+                let x = _mm512_loadu_si512(from.add(step * rows.stride).cast());
+                _mm512_xor_si512(x, flip)
+            };
+            let (a, b, c, d) = (line(0), line(1), line(2), line(3));
+            // Pairs of steps, then all four: fours of columns within quarters of 16.
+            let (low, high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
+            let (next_low, next_high) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
+            let q0 = _mm512_unpacklo_epi16(low, next_low);
+            let q1 = _mm512_unpackhi_epi16(low, next_low);
+            let q2 = _mm512_unpacklo_epi16(high, next_high);
+            let q3 = _mm512_unpackhi_epi16(high, next_high);
+            // Quarters 0 and 1 of all four are the first panel, 2 and 3 the second.
+            let (front, front_next) =
+                (_mm512_shuffle_i32x4::<0x44>(q0, q1), _mm512_shuffle_i32x4::<0x44>(q2, q3));
+            let (back, back_next) =
+                (_mm512_shuffle_i32x4::<0xee>(q0, q1), _mm512_shuffle_i32x4::<0xee>(q2, q3));
+            let to = panel.add(group * PANEL_STEP);
+            for (to, x, y) in [(to, front, front_next), (to.add(apart), back, back_next)] {
+                let to = to.cast::<__m512i>();
+                _mm512_storeu_si512(to, _mm512_shuffle_i32x4::<0x88>(x, y));
+                _mm512_storeu_si512(to.add(1), _mm512_shuffle_i32x4::<0xdd>(x, y));
+            }
+        }
+    }
+    let done = whole * GROUP;
+    for i in 0..2 {
+        let base = rows.base.wrapping_add(done * rows.stride + i * NR);
+        let rest = Rows { base, depth: rows.depth - done, lanes: NR, ..*rows };
+        // SAFETY: the rows and groups that are left.
+        unsafe { generic::interleave(&rest, panel.add(i * apart + whole * PANEL_STEP)) };
+    }
 }
 
 /// Picks the code for the number of rows.
@@ -121,12 +250,13 @@ unsafe fn multiply<const M: usize, const LEFT: bool>(tile: &Tile) {
         b = b.wrapping_add(PANEL_STEP);
         ahead = ahead.wrapping_add(tile.ahead_step);
     }
-    for (i, sums) in sums.iter().enumerate() {
-        for (j, &sum) in sums.iter().enumerate() {
-            // SAFETY: there is room for `rows` rows of sums.
-            unsafe { _mm512_storeu_si512(tile.sums.add(i * NR + j * LANES).cast(), sum) };
+    each_row!(M, |i| {
+        // SAFETY: there is room for `rows` rows of sums.
+        unsafe {
+            _mm512_storeu_si512(tile.sums.add(i * NR).cast(), sums[i][0]);
+            _mm512_storeu_si512(tile.sums.add(i * NR + LANES).cast(), sums[i][1]);
         }
-    }
+    });
 }
 
 /// A single row, which is bound by reading the panel: with several sums for each column, so that

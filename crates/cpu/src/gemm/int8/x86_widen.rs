@@ -47,7 +47,7 @@ macro_rules! widening_kernel {
                 }
             }
 
-            shared_methods!(x86::interleave, #[target_feature(enable = $features)]);
+            shared_methods!(generic::finish, x86::interleave, #[target_feature(enable = $features)]);
         }
 
         mod $module {
