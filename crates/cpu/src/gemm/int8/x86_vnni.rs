@@ -68,63 +68,68 @@ unsafe fn finish(f: &Finish<'_>) {
             *bias = unsafe { f.bias_format.read(f.bias, i) };
         }
     }
-    let zero = _mm512_set1_epi32(f.zero);
-    for row in 0..f.rows {
-        for j in (0..NR).step_by(LANES) {
-            // SAFETY: sums of the row, its scales and those of the channels, and the row of C,
-            // which all have so many elements.
-            unsafe {
-                let scale = match f.row_scales.is_null() {
-                    true => f.scale,
-                    false => *f.row_scales.add(row),
-                };
-                let scale = _mm512_set1_ps(scale);
-                let (channel, sums, bias) = match f.left {
-                    true => (
-                        _mm512_set1_ps(*f.scales.add(row)),
-                        _mm512_set1_epi32(*f.weight_sums.add(row)),
-                        _mm512_set1_ps(bias[row]),
-                    ),
-                    false => (
-                        _mm512_loadu_ps(f.scales.add(j)),
-                        _mm512_loadu_si512(f.weight_sums.add(j).cast()),
-                        _mm512_loadu_ps(bias.as_ptr().add(j)),
-                    ),
-                };
-                let sum = _mm512_loadu_si512(f.sums.add(row * NR + j).cast());
-                let sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(zero, sums));
-                let factor = _mm512_mul_ps(channel, scale);
-                let value = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), factor), bias);
-                let value = match output.relu {
-                    true => {
-                        let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(value, _mm512_setzero_ps());
-                        _mm512_mask_mov_ps(value, below, _mm512_setzero_ps())
-                    }
-                    false => value,
-                };
-                let at = (row * output.row_stride + j) * output.format.bytes();
-                match &output.requantize {
-                    None => _mm512_storeu_ps(f.c.add(at).cast(), value),
-                    Some(q) => _mm_storeu_si128(f.c.add(at).cast(), bytes(value, q, output.format)),
-                }
-            }
+    // SAFETY: passed on; the tile has all columns.
+    unsafe {
+        match (f.left, &output.requantize) {
+            (true, None) => finish_whole::<true, false>(f, &bias),
+            (false, None) => finish_whole::<false, false>(f, &bias),
+            (true, Some(_)) => finish_whole::<true, true>(f, &bias),
+            (false, Some(_)) => finish_whole::<false, true>(f, &bias),
         }
     }
 }
 
-/// Numbers as bytes, and NaN as 0.
+/// [`finish`] for all columns, to f32, or to `BYTES`; channels are rows if `LEFT`.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn bytes(value: __m512, quantize: &Requantize, format: Format) -> __m128i {
-    let (low, high) = quantize.bounds(format);
-    let scaled = _mm512_mul_ps(value, _mm512_set1_ps(quantize.inverse));
-    let scaled = _mm512_max_ps(scaled, _mm512_set1_ps(low));
-    let scaled = _mm512_min_ps(scaled, _mm512_set1_ps(high));
-    // To nearest even: nobody changes that mode.
-    let integer = _mm512_cvtps_epi32(scaled);
-    let integer = _mm512_add_epi32(integer, _mm512_set1_epi32(quantize.zero));
-    let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(value, value);
-    _mm512_cvtepi32_epi8(_mm512_maskz_mov_epi32(number, integer))
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
+unsafe fn finish_whole<const LEFT: bool, const BYTES: bool>(f: &Finish<'_>, bias: &[f32; NR]) {
+    let output = f.output;
+    let quantize = output.requantize.unwrap_or(Requantize { inverse: 1.0, zero: 0 });
+    let (low, high) = quantize.bounds(output.format);
+    let (low, high) = (_mm512_set1_ps(low), _mm512_set1_ps(high));
+    let (inverse, zero) = (_mm512_set1_ps(quantize.inverse), _mm512_set1_epi32(quantize.zero));
+    for row in 0..f.rows {
+        // SAFETY: one scale for each row.
+        let scale =
+            if f.row_scales.is_null() { f.scale } else { unsafe { *f.row_scales.add(row) } };
+        for j in (0..NR).step_by(LANES) {
+            // SAFETY: sums of the row, what belongs to its channels, and the row of C, which all
+            // have so many elements.
+            unsafe {
+                let (factor, offset, bias) = if LEFT {
+                    let offset = f.zero.wrapping_mul(*f.weight_sums.add(row));
+                    let factor = _mm512_set1_ps(*f.scales.add(row) * scale);
+                    (factor, _mm512_set1_epi32(offset), _mm512_set1_ps(bias[row]))
+                } else {
+                    let sums = _mm512_loadu_si512(f.weight_sums.add(j).cast());
+                    let factor = _mm512_loadu_ps(f.scales.add(j));
+                    (
+                        _mm512_mul_ps(factor, _mm512_set1_ps(scale)),
+                        _mm512_mullo_epi32(_mm512_set1_epi32(f.zero), sums),
+                        _mm512_loadu_ps(bias.as_ptr().add(j)),
+                    )
+                };
+                let sum = _mm512_loadu_si512(f.sums.add(row * NR + j).cast());
+                let value = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, offset));
+                let mut value = _mm512_add_ps(_mm512_mul_ps(value, factor), bias);
+                if output.relu {
+                    let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(value, _mm512_setzero_ps());
+                    value = _mm512_mask_mov_ps(value, below, _mm512_setzero_ps());
+                }
+                let at = f.c.add((row * output.row_stride + j) * output.format.bytes());
+                if !BYTES {
+                    _mm512_storeu_ps(at.cast(), value);
+                    continue;
+                }
+                let clipped = _mm512_max_ps(_mm512_mul_ps(value, inverse), low);
+                // To nearest even: nobody changes that mode.
+                let integer = _mm512_cvtps_epi32(_mm512_min_ps(clipped, high));
+                let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(value, value);
+                let bytes = _mm512_maskz_cvtepi32_epi8(number, _mm512_add_epi32(integer, zero));
+                _mm_storeu_si128(at.cast(), bytes);
+            }
+        }
+    }
 }
 
 /// [`Kernel::interleave_two`] with whole cache lines; what is left of the depth is plain code's.
