@@ -89,9 +89,11 @@ unsafe fn finish_whole<const LEFT: bool, const BYTES: bool>(f: &Finish<'_>, bias
     let (low, high) = (_mm512_set1_ps(low), _mm512_set1_ps(high));
     let (inverse, zero) = (_mm512_set1_ps(quantize.inverse), _mm512_set1_epi32(quantize.zero));
     for row in 0..f.rows {
-        // SAFETY: one scale for each row.
-        let scale =
-            if f.row_scales.is_null() { f.scale } else { unsafe { *f.row_scales.add(row) } };
+        let scale = match f.row_scales.is_null() {
+            true => f.scale,
+            // SAFETY: one scale for each row.
+            false => unsafe { *f.row_scales.add(row) },
+        };
         for j in (0..NR).step_by(LANES) {
             // SAFETY: sums of the row, what belongs to its channels, and the row of C, which all
             // have so many elements.
