@@ -25,7 +25,8 @@ struct Most {
 /// second-level cache of 2 MB, or a third of one of 1 MB. Blocks are deep, so that C is written
 /// once or twice.
 const NEAR: Most = Most { rows: 84, lane_bytes: 4096 };
-/// If B comes from memory for every block of rows: as few of those as that cache allows.
+/// If B is packed already, or comes from memory for every block of rows: as few of those as that
+/// cache allows.
 const FAR: Most = Most { rows: 256, lane_bytes: 3072 };
 /// The most columns of a block.
 const COLS: usize = 1024;
@@ -58,7 +59,7 @@ impl Blocking {
     pub(super) fn new(d: &Description, kernel: &dyn Kernel, rows: usize, cols: usize) -> Blocking {
         let unit = kernel.depth_unit();
         let kept = |lanes: usize| lanes * kernel.lane_bytes(d.k) <= KEPT_BYTES;
-        let near = kept(cols.next_multiple_of(kernel.nr()));
+        let near = matches!(d.b, Right::Strided(_)) && kept(cols.next_multiple_of(kernel.nr()));
         let most = if near { NEAR } else { FAR };
         let depth = even(d.k, most.lane_bytes / kernel.lane_bytes(unit) * unit, unit);
         let block_rows = even(rows, most.rows, kernel.mr());
@@ -73,9 +74,7 @@ impl Blocking {
             part_cols: cols,
             keep_a: kept(block_rows),
             // Kept only for another block of rows, or another product of the batch.
-            keep_b: matches!(d.b, Right::Strided(_))
-                && near
-                && (rows > block_rows || d.batch.iter().any(|axis| axis.b == 0)),
+            keep_b: near && (rows > block_rows || d.batch.iter().any(|axis| axis.b == 0)),
             partial_sums: depth < d.k && !direct,
             direct,
             direct_a: kernel.takes_rows() && reads_well(&d.a, cols),
@@ -158,6 +157,7 @@ pub(super) unsafe fn compute(
         }
         _ => false,
     };
+    let strided = matches!(memory.b, B::Strided(_));
     for (i, row) in rows.clone().step_by(blocking.rows).enumerate() {
         let row_block = row..(row + blocking.rows).min(rows.end);
         for (j, col) in cols.clone().step_by(blocking.cols).enumerate() {
@@ -165,7 +165,7 @@ pub(super) unsafe fn compute(
             // One pass even without depth: the result is zero then, or the bias.
             for first in (0..d.k.max(1)).step_by(blocking.depth) {
                 let depth = first..(first + blocking.depth).min(d.k);
-                let pack_b = !(b_ready || blocking.keep_b && i > 0);
+                let pack_b = strided && !(b_ready || blocking.keep_b && i > 0);
                 let pack_a = !(blocking.keep_a && j > 0);
                 let next_a = work.next_a([&rows, &cols], [&row_block, &col_block], &depth);
                 // SAFETY: passed on; the blocks are within the part, and what is not packed now
