@@ -1,6 +1,6 @@
 //! What tells one model of the Llama family from another.
 
-use crate::{Error, PRESETS};
+use crate::{Error, PRESETS, RopeScaling};
 use serde::{Deserialize, Serialize};
 
 /// The shape of a model and the choices it was designed with.
@@ -33,6 +33,9 @@ pub struct Config {
     pub tied: bool,
     /// Whether every query and key head is normalized before it is rotated.
     pub qk_norm: bool,
+    /// How the rotations were stretched to a longer context; left out of files if they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_scaling: Option<RopeScaling>,
 }
 
 /// Which two elements of a head form the pair that a position rotates.
@@ -46,7 +49,7 @@ pub enum RopeStyle {
 }
 
 /// Sizes are written into programs as `int32`.
-const LARGEST: usize = i32::MAX as usize;
+pub(crate) const LARGEST: usize = i32::MAX as usize;
 /// Far more layers than any model has; keeps a corrupt file from listing parameters forever.
 const MOST_LAYERS: usize = 1 << 16;
 
@@ -92,10 +95,10 @@ impl Config {
             let expected = "it must be even, because elements rotate in pairs";
             return Err(Error::config("head_dim", self.head_dim, expected));
         }
-        for (field, number) in [("rope_theta", self.rope_theta), ("norm_eps", self.norm_eps)] {
-            if !(number.is_finite() && number > 0.0) {
-                return Err(Error::config(field, number, "it must be positive and finite"));
-            }
+        positive("rope_theta", self.rope_theta)?;
+        positive("norm_eps", self.norm_eps)?;
+        if let Some(scaling) = &self.rope_scaling {
+            scaling.validate()?;
         }
         if self.heads.checked_mul(self.head_dim).is_none_or(|width| width > LARGEST) {
             let expected = format!("with `head_dim` {} it must stay below 2^31", self.head_dim);
@@ -129,9 +132,32 @@ impl Config {
     }
 }
 
+/// Refuses a number that is not positive and finite.
+pub(crate) fn positive(field: &'static str, number: f64) -> Result<(), Error> {
+    match number.is_finite() && number > 0.0 {
+        true => Ok(()),
+        false => Err(Error::config(field, number, "it must be positive and finite")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_written_before_there_were_options_reads_as_before() {
+        let tiny = Config::preset("tiny").expect("the preset is there");
+        let keys = ["dim", "layers", "heads", "kv_heads", "head_dim", "hidden", "vocab", "max_seq"];
+        let more = ["rope_theta", "rope", "norm_eps", "tied", "qk_norm"];
+        let written = serde_json::to_value(tiny).expect("it can be written");
+        let object = written.as_object().expect("an object");
+        let mut found: Vec<&str> = object.keys().map(String::as_str).collect();
+        let mut expected = [&keys[..], &more[..]].concat();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+        assert_eq!(serde_json::from_value::<Config>(written).expect("it is read"), tiny);
+    }
 
     fn refusal(change: impl Fn(&mut Config)) -> String {
         let mut config = Config::preset("tiny").expect("the preset is there");

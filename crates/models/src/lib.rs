@@ -24,4 +24,4 @@ pub use llama::{
 };
 pub use parameters::{Init, Parameter, Role, parameters};
 pub use presets::PRESETS;
-pub use rope::{RopeTables, halves_from_interleaved, rope_tables};
+pub use rope::{RopeScaling, RopeTables, halves_from_interleaved, rope_tables};

@@ -23,6 +23,7 @@ pub const PRESETS: &[(&str, Config)] = &[
             norm_eps: 1e-5,
             tied: true,
             qk_norm: false,
+            rope_scaling: None,
         },
     ),
     ("stories15m", stories(288, 6, 6, 768, 256)),
@@ -44,6 +45,7 @@ pub const PRESETS: &[(&str, Config)] = &[
             norm_eps: 1e-6,
             tied: true,
             qk_norm: true,
+            rope_scaling: None,
         },
     ),
 ];
@@ -63,6 +65,7 @@ const fn stories(dim: usize, layers: usize, heads: usize, hidden: usize, max_seq
         norm_eps: 1e-5,
         tied: true,
         qk_norm: false,
+        rope_scaling: None,
     }
 }
 

@@ -33,6 +33,7 @@ pub fn small() -> Config {
         norm_eps: 1e-5,
         tied: true,
         qk_norm: false,
+        rope_scaling: None,
     }
 }
 

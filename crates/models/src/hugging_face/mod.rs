@@ -3,7 +3,11 @@
 //! Whatever would make the model compute something else than this crate builds is refused by
 //! name, never ignored.
 
+mod keys;
+mod rope;
+
 use crate::{Config, Error, RopeStyle};
+use keys::{flag, kind, number, size, text};
 use serde_json::{Map, Value, json};
 
 /// Our own key: other readers expect the halves, so its absence means them.
@@ -49,7 +53,7 @@ impl Config {
             } else {
                 2048
             }),
-            rope_theta: rope_theta(keys)?,
+            rope_theta: rope::theta(keys)?,
             rope: match text(keys, ROPE_STYLE)? {
                 None | Some("halves") => RopeStyle::Halves,
                 Some("interleaved") => RopeStyle::Interleaved,
@@ -61,6 +65,7 @@ impl Config {
             norm_eps: number(keys, "rms_norm_eps")?.unwrap_or(1e-6),
             tied: flag(keys, "tie_word_embeddings")?.unwrap_or(false),
             qk_norm: qwen3,
+            rope_scaling: rope::scaling(keys)?,
         };
         config.validate()?;
         Ok(config)
@@ -95,6 +100,9 @@ impl Config {
             "torch_dtype": "float32",
             "vocab_size": self.vocab,
         });
+        if let Some(scaling) = &self.rope_scaling {
+            json["rope_scaling"] = rope::written(scaling);
+        }
         if self.rope == RopeStyle::Interleaved {
             json[ROPE_STYLE] = "interleaved".into();
         }
@@ -118,77 +126,7 @@ fn refuse_what_is_not_built(keys: &Map<String, Value>) -> Result<(), Error> {
     {
         return Err(Error::config("partial_rotary_factor", share, "only 1 is offered"));
     }
-    for key in ["rope_scaling", "rope_parameters"] {
-        let Some(rope) = object(keys, key)? else { continue };
-        for kind in ["rope_type", "type"] {
-            if let Some(scaling) = text(rope, kind)?
-                && scaling != "default"
-            {
-                return Err(Error::config(key, scaling, "only default is offered"));
-            }
-        }
-    }
     Ok(())
-}
-
-/// Newer files keep the base among the other settings of the rotation.
-fn rope_theta(keys: &Map<String, Value>) -> Result<f64, Error> {
-    if let Some(rope) = object(keys, "rope_parameters")?
-        && let Some(theta) = number(rope, "rope_theta")?
-    {
-        return Ok(theta);
-    }
-    Ok(number(keys, "rope_theta")?.unwrap_or(10_000.0))
-}
-
-/// A key's value; `null` counts as absent.
-fn get<'a>(keys: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    keys.get(key).filter(|value| !value.is_null())
-}
-
-fn typed<'a, T>(
-    keys: &'a Map<String, Value>,
-    key: &'static str,
-    expected: &str,
-    read: impl Fn(&'a Value) -> Option<T>,
-) -> Result<Option<T>, Error> {
-    let read = |value| {
-        read(value).ok_or_else(|| Error::config(key, kind(value), format!("expected {expected}")))
-    };
-    get(keys, key).map(read).transpose()
-}
-
-fn size(keys: &Map<String, Value>, key: &'static str) -> Result<Option<usize>, Error> {
-    typed(keys, key, "a count", |v| v.as_u64().and_then(|n| usize::try_from(n).ok()))
-}
-
-fn number(keys: &Map<String, Value>, key: &'static str) -> Result<Option<f64>, Error> {
-    typed(keys, key, "a number", Value::as_f64)
-}
-
-fn flag(keys: &Map<String, Value>, key: &'static str) -> Result<Option<bool>, Error> {
-    typed(keys, key, "true or false", Value::as_bool)
-}
-
-fn text<'a>(keys: &'a Map<String, Value>, key: &'static str) -> Result<Option<&'a str>, Error> {
-    typed(keys, key, "a string", Value::as_str)
-}
-
-fn object<'a>(
-    keys: &'a Map<String, Value>,
-    key: &'static str,
-) -> Result<Option<&'a Map<String, Value>>, Error> {
-    typed(keys, key, "an object", Value::as_object)
-}
-
-/// What stands in a file, short enough for a message.
-fn kind(value: &Value) -> String {
-    match value {
-        Value::Array(_) => "an array".into(),
-        Value::Object(_) => "an object".into(),
-        Value::String(s) => format!("{:?}", s.chars().take(40).collect::<String>()),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]
@@ -235,8 +173,8 @@ mod tests {
             ("hidden_act", json!("gelu"), "`hidden_act` is gelu; only silu is offered"),
             (
                 "rope_scaling",
-                json!({"rope_type": "llama3", "factor": 8.0}),
-                "`rope_scaling` is llama3; only default is offered",
+                json!({"rope_type": "yarn", "factor": 8.0}),
+                "`rope_scaling` is yarn; only default, linear and llama3 are offered",
             ),
             (
                 "rope_style",
