@@ -3,7 +3,7 @@
 //! A model is a [`Config`]: sizes, and the few choices in which the Llama family differs (how
 //! positions rotate, whether queries and keys are normalized, whether the classifier is the
 //! embedding). Adding a model is adding a configuration. [`parameters()`] lists what the model
-//! learns; [`embed`], [`layer`], [`head`], [`logits`] and [`cached_layer`] build the functions that
+//! learns; [`embed`], [`layer`], [`masked_layer`], [`head`], [`logits`] and [`cached_layer`] build the functions that
 //! compute it, one layer at a time, for one shape and [`Layout`]; [`rope_tables`] gives the rotations they read.
 //!
 //! This crate knows no device and holds no values: it writes programs and says what they need.
@@ -13,6 +13,7 @@ mod config;
 mod error;
 mod hugging_face;
 mod llama;
+mod mask;
 mod parameters;
 mod presets;
 mod rope;
@@ -20,8 +21,10 @@ mod rope;
 pub use config::{Config, RopeStyle};
 pub use error::Error;
 pub use llama::{
-    CacheShape, Layout, Shape, cached_layer, embed, head, layer, logits, repeated, taps,
+    CacheShape, Layout, Shape, cached_layer, embed, head, layer, logits, masked_layer, repeated,
+    taps,
 };
+pub use mask::{HIDDEN, fill_mask};
 pub use parameters::{Init, Parameter, Role, parameters};
 pub use presets::PRESETS;
 pub use rope::{RopeScaling, RopeTables, halves_from_interleaved, rope_tables};

@@ -7,7 +7,7 @@
 use super::Shape;
 use super::parts::{LayerParameters, project, residual, rms_norm};
 use super::rotary::Rotary;
-use crate::Config;
+use crate::{Config, fill_mask};
 use mil::{DataType, FunctionBuilder, OpError, Tensor, ValueId};
 
 /// What a position asks, and what it offers to later ones.
@@ -95,21 +95,15 @@ pub(super) fn scores(
     b.scale(scores, 1.0 / (config.head_dim as f64).sqrt())
 }
 
-/// The scores of S positions against themselves, each seeing itself and those before; scores:
-/// `[B, K, G, S, S]` fp32.
-pub(super) fn hide_the_future(
-    b: &mut FunctionBuilder,
-    scores: ValueId,
-    seq: usize,
-) -> Result<ValueId, OpError> {
-    // Large enough that the exponential is 0, and finite, so that no difference of two is NaN.
-    const HIDDEN: f32 = -1e9;
-    let hidden = |i: usize| if i % seq > i / seq { HIDDEN } else { 0.0 };
-    let bytes: Vec<u8> = (0..seq * seq).flat_map(|i| hidden(i).to_le_bytes()).collect();
+/// What S positions see of themselves, each itself and those before: `[S, S]` fp32, to be added to
+/// scores.
+pub(super) fn causal_mask(b: &mut FunctionBuilder, seq: usize) -> ValueId {
+    let mut cells = vec![0.0; seq * seq];
+    fill_mask(&mut cells, &vec![0; seq], seq, None);
+    let bytes: Vec<u8> = cells.iter().flat_map(|cell| cell.to_le_bytes()).collect();
     let mask =
         Tensor::from_bytes(DataType::Fp32, &[seq, seq], bytes).expect("seq · seq elements of fp32");
-    let mask = b.constant("causal_mask", mask);
-    b.add(scores, mask)
+    b.constant("causal_mask", mask)
 }
 
 /// x plus what the heads gathered, through `wo`; x: `[B, S, D]` fp32, gathered:

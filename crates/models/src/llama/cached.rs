@@ -1,6 +1,6 @@
 //! One layer over new tokens that follow those in a cache: what generation runs.
 
-use super::attention::{heads, hide_the_future, project_heads, scores};
+use super::attention::{causal_mask, heads, project_heads, scores};
 use super::ffn::feed_forward;
 use super::parts::LayerParameters;
 use super::rotary::Rotary;
@@ -57,7 +57,8 @@ pub fn cached_layer(
 
     let k = b.cast(new.k, compute)?;
     let on_new = scores(&mut b, config, new.q, k, "scores_new")?; // [1, K, G, S, S]
-    let on_new = hide_the_future(&mut b, on_new, seq)?;
+    let mask = causal_mask(&mut b, seq);
+    let on_new = b.add(on_new, mask)?;
     let gathered = match cache {
         Some(cache) => {
             let on_old = cache.scores(&mut b, config, compute, new.q)?;

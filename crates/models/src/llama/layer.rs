@@ -1,6 +1,6 @@
 //! One layer over whole sequences: attention, then the feed-forward part.
 
-use super::attention::{heads, hide_the_future, project_heads, scores};
+use super::attention::{causal_mask, heads, project_heads, scores};
 use super::ffn::feed_forward;
 use super::parts::LayerParameters;
 use super::rotary::Rotary;
@@ -24,22 +24,55 @@ pub fn layer(
     compute: DataType,
 ) -> Result<Function, Error> {
     match layout {
-        Layout::TokenMajor => token_major(config, shape, compute),
+        Layout::TokenMajor => token_major(Seen::Causal, config, shape, compute),
         Layout::ChannelFirst => channel_first::layer(config, shape, compute),
     }
 }
 
-fn token_major(config: &Config, shape: Shape, compute: DataType) -> Result<Function, Error> {
-    let mut b = begin("layer", config, compute)?;
+/// The function `masked_layer`: what `layer` gives token-major, but that what a position sees is an
+/// input, for sequences in which samples are packed behind each other.
+///
+/// Inputs, fp32: `x`, `rope_cos` and `rope_sin` as of `layer`; `mask` `[B, 1, 1, S, S]`, added to the
+/// scores of the position of the row against those of the columns, which
+/// [`fill_mask`](crate::fill_mask) fills; then the parameters. Output `y` fp32 `[B, S, D]`.
+pub fn masked_layer(config: &Config, shape: Shape, compute: DataType) -> Result<Function, Error> {
+    token_major(Seen::Input, config, shape, compute)
+}
+
+/// Where a layer has from what each position sees.
+#[derive(Clone, Copy)]
+enum Seen {
+    /// A constant: itself and those before.
+    Causal,
+    /// The input `mask`.
+    Input,
+}
+
+fn token_major(
+    seen: Seen,
+    config: &Config,
+    shape: Shape,
+    compute: DataType,
+) -> Result<Function, Error> {
+    let name = match seen {
+        Seen::Causal => "layer",
+        Seen::Input => "masked_layer",
+    };
+    let mut b = begin(name, config, compute)?;
     shape.check(config)?;
-    let x = float_input(&mut b, "x", &[shape.batch, shape.seq, config.dim]);
-    let rotary = Rotary::inputs(&mut b, config, shape.seq)?;
+    let Shape { batch, seq } = shape;
+    let x = float_input(&mut b, "x", &[batch, seq, config.dim]);
+    let rotary = Rotary::inputs(&mut b, config, seq)?;
+    let mask = match seen {
+        Seen::Causal => causal_mask(&mut b, seq),
+        Seen::Input => float_input(&mut b, "mask", &[batch, 1, 1, seq, seq]),
+    };
     let weights = LayerParameters::inputs(&mut b, config);
 
     let heads = heads(&mut b, config, shape, compute, x, &rotary, &weights)?;
     let k = b.cast(heads.k, compute)?;
     let scores = scores(&mut b, config, heads.q, k, "scores")?; // [B, K, G, S, S]
-    let scores = hide_the_future(&mut b, scores, shape.seq)?;
+    let scores = b.add(scores, mask)?;
     let attention = b.softmax(scores, -1)?;
     b.rename(attention, "attention");
     let attention = b.cast(attention, compute)?;

@@ -20,7 +20,7 @@ mod rotary;
 pub use cached::{CacheShape, cached_layer};
 pub use embed::embed;
 pub use head::{head, logits};
-pub use layer::layer;
+pub use layer::{layer, masked_layer};
 
 use crate::{Config, Error};
 use mil::{DataType, FunctionBuilder, Opset, ValueId};
@@ -73,7 +73,7 @@ pub fn taps(config: &Config, layout: Layout) -> Vec<String> {
     }
 }
 
-/// Values of [`layer()`] that a backward function should compute again, by name, for
+/// Values of [`layer()`] and [`masked_layer`] that a backward function should compute again, by name, for
 /// `passes::autodiff::Options::repeat`: the scores and the weights of attention, of S² elements for
 /// each head, which are larger than the queries and keys that they are made of.
 pub fn repeated(layout: Layout) -> Vec<String> {

@@ -1,0 +1,70 @@
+//! Which positions see which.
+
+/// What is added to the score of a position that is not seen: so large that its exponential is 0,
+/// and finite, so that no difference of two is NaN.
+pub const HIDDEN: f32 = -1e9;
+
+/// Fills the input `mask` of [`masked_layer`](crate::masked_layer()), `[B, 1, 1, S, S]`, for samples
+/// packed behind each other: 0 where the position of the row sees that of the column, [`HIDDEN`]
+/// where not.
+///
+/// A position sees itself and those before it that are of the same segment of its sequence; with a
+/// `window` of W, itself and the W − 1 nearest of them. `segments` is `[B, S]`: any numbers that
+/// differ between samples. A position always sees itself, so padding may be a segment like any
+/// other.
+///
+/// Samples need not begin at position 0: rotations tell distances only. Where a model learns its
+/// positions, number them from 0 in every sample.
+///
+/// # Panics
+/// If `segments` is not a whole number of sequences, or `mask` has not S cells for each of them.
+pub fn fill_mask(mask: &mut [f32], segments: &[u32], seq: usize, window: Option<usize>) {
+    assert!(seq > 0 && segments.len().is_multiple_of(seq), "{} segments", segments.len());
+    assert_eq!(mask.len(), segments.len() * seq, "a cell for every two positions");
+    let sequences = mask.chunks_exact_mut(seq * seq).zip(segments.chunks_exact(seq));
+    for (mask, segments) in sequences {
+        for (position, row) in mask.chunks_exact_mut(seq).enumerate() {
+            let first = first_seen(position, window);
+            for (other, cell) in row.iter_mut().enumerate() {
+                let seen =
+                    (first..=position).contains(&other) && segments[other] == segments[position];
+                *cell = if seen { 0.0 } else { HIDDEN };
+            }
+        }
+    }
+}
+
+/// The first position that `position` sees.
+pub(crate) fn first_seen(position: usize, window: Option<usize>) -> usize {
+    window.map_or(0, |window| (position + 1).saturating_sub(window))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of `x` for what is seen and `.` for what is hidden.
+    fn picture(segments: &[u32], seq: usize, window: Option<usize>) -> Vec<String> {
+        let mut mask = vec![f32::NAN; segments.len() * seq];
+        fill_mask(&mut mask, segments, seq, window);
+        let cell = |&v: &f32| match v {
+            0.0 => 'x',
+            HIDDEN => '.',
+            other => panic!("{other}"),
+        };
+        mask.chunks(seq).map(|row| row.iter().map(cell).collect()).collect()
+    }
+
+    #[test]
+    fn a_position_sees_what_came_before_it_in_its_sample() {
+        let segments = [3, 3, 1, 1, 7, 7, 7, 7];
+        let expected = ["x...", "xx..", "..x.", "..xx", "x...", "xx..", "xxx.", "xxxx"];
+        assert_eq!(picture(&segments, 4, None), expected);
+        assert_eq!(picture(&segments, 4, Some(4)), expected);
+        let expected = ["x...", "xx..", "..x.", "..xx", "x...", "xx..", ".xx.", "..xx"];
+        assert_eq!(picture(&segments, 4, Some(2)), expected);
+        assert_eq!(picture(&[0; 3], 3, Some(1)), ["x..", ".x.", "..x"]);
+        // The same number again later is the same sample: the caller's choice.
+        assert_eq!(picture(&[0, 1, 0], 3, None), ["x..", ".x.", "x.x"]);
+    }
+}
