@@ -1,0 +1,4 @@
+//! File formats, without any knowledge of models.
+
+pub mod gguf;
+pub mod safetensors;
