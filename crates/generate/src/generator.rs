@@ -54,9 +54,6 @@ impl Chunk {
     }
 }
 
-/// Scores of cache slots that hold nothing yet.
-const HIDDEN: f32 = -1e9;
-
 /// A model that generates, with the keys and values of what it has read.
 pub struct Generator {
     config: Config,
@@ -199,10 +196,8 @@ impl Stage {
         self.rope_cos.write()?.as_mut_slice::<f32>().copy_from_slice(&tables.cos);
         self.rope_sin.write()?.as_mut_slice::<f32>().copy_from_slice(&tables.sin);
         if let Some(mask) = &self.mask {
-            for row in mask.write()?.as_mut_slice::<f32>().chunks_exact_mut(capacity) {
-                row[..position].fill(0.0);
-                row[position..].fill(HIDDEN);
-            }
+            let (mut mask, window) = (mask.write()?, config.sliding_window);
+            models::fill_cache_mask(mask.as_mut_slice(), capacity, position, window);
         }
         self.embed.evaluate(Accumulation::Replace)?;
         for (request, (keys, values)) in self.layers.iter_mut().zip(caches) {

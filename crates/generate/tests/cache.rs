@@ -3,8 +3,9 @@
 use cpu::CpuDevice;
 use generate::{Generator, GeneratorOptions, Weights};
 use mil::{DataType, Function, Program};
+use models::Activation::GeluTanh;
 use models::Layout::TokenMajor;
-use models::{Config, Role, Shape};
+use models::{AttentionBias, Config, Role, Shape};
 use runtime::{Accumulation, Bindings, CompileOptions, Device, Products};
 use std::collections::BTreeMap;
 use surface::Surface;
@@ -117,7 +118,17 @@ fn at_once(device: &CpuDevice, config: &Config, weights: &Weights, tokens: &[u32
 fn the_cache_changes_nothing() {
     use models::RopeStyle::{Halves, Interleaved};
     let device = CpuDevice::new(Some(2)).expect("two threads can be started");
-    for config in [config(Halves, true, true), config(Interleaved, false, false)] {
+    let plain = config(Halves, false, true);
+    let configs = [
+        config(Halves, true, true),
+        config(Interleaved, false, false),
+        // Shorter than a chunk, and longer than one of one token.
+        Config { sliding_window: Some(7), ..plain },
+        Config { sliding_window: Some(60), ..plain },
+        Config { attention_bias: AttentionBias::Inputs, ..plain },
+        Config { norm_plus_one: true, embedding_scale: true, activation: GeluTanh, ..plain },
+    ];
+    for config in configs {
         let weights = weights(&config);
         let options =
             GeneratorOptions { capacity: 310, compute: DataType::Fp32, products: Products::Native };

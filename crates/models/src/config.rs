@@ -1,7 +1,10 @@
-//! What tells one model of the Llama family from another.
+//! What tells one model from another.
 
+use crate::parameters::layer_ports;
 use crate::{Error, PRESETS, RopeScaling};
 use serde::{Deserialize, Serialize};
+
+mod family;
 
 /// The shape of a model and the choices it was designed with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +39,54 @@ pub struct Config {
     /// How the rotations were stretched to a longer context; left out of files if they were not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rope_scaling: Option<RopeScaling>,
+    /// Which products of attention add a bias; like all options below, left out of files if it is
+    /// as in Llama.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub attention_bias: AttentionBias,
+    /// Whether the products of the feed-forward part add a bias.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mlp_bias: bool,
+    /// How many positions a position sees, itself included; all before it if this is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sliding_window: Option<usize>,
+    /// Whether norms multiply by 1 + weight instead of by the weight.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub norm_plus_one: bool,
+    /// Whether embeddings are multiplied by √dim.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub embedding_scale: bool,
+    /// The function between the matrices of the feed-forward part.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub activation: Activation,
+}
+
+/// Which products of attention add a bias.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttentionBias {
+    /// None.
+    #[default]
+    None,
+    /// Those that give queries, keys and values.
+    Inputs,
+    /// Those and the one that the heads end in.
+    All,
+}
+
+/// The function between the matrices of the feed-forward part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Activation {
+    /// x·σ(x).
+    #[default]
+    #[serde(rename = "silu")]
+    Silu,
+    /// x·Φ(x) with a tanh in the normal distribution's place: x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
+    #[serde(rename = "gelu_tanh")]
+    GeluTanh,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Which two elements of a head form the pair that a position rotates.
@@ -54,6 +105,31 @@ pub(crate) const LARGEST: usize = i32::MAX as usize;
 const MOST_LAYERS: usize = 1 << 16;
 
 impl Config {
+    /// A Llama whose sizes are all 0: what to complete a configuration from that names its sizes
+    /// and what is not as in Llama.
+    pub const LLAMA: Config = Config {
+        dim: 0,
+        layers: 0,
+        heads: 0,
+        kv_heads: 0,
+        head_dim: 0,
+        hidden: 0,
+        vocab: 0,
+        max_seq: 0,
+        rope_theta: 10_000.0,
+        rope: RopeStyle::Halves,
+        norm_eps: 1e-5,
+        tied: false,
+        qk_norm: false,
+        rope_scaling: None,
+        attention_bias: AttentionBias::None,
+        mlp_bias: false,
+        sliding_window: None,
+        norm_plus_one: false,
+        embedding_scale: false,
+        activation: Activation::Silu,
+    };
+
     /// The preset with this name; see [`PRESETS`].
     pub fn preset(name: &str) -> Result<Config, Error> {
         let found = PRESETS.iter().find(|(known, _)| *known == name);
@@ -91,6 +167,7 @@ impl Config {
             let expected = format!("it must divide `heads`, which is {}", self.heads);
             return Err(Error::config("kv_heads", self.kv_heads, expected));
         }
+        self.check_family()?;
         if !self.head_dim.is_multiple_of(2) {
             let expected = "it must be even, because elements rotate in pairs";
             return Err(Error::config("head_dim", self.head_dim, expected));
@@ -99,6 +176,12 @@ impl Config {
         positive("norm_eps", self.norm_eps)?;
         if let Some(scaling) = &self.rope_scaling {
             scaling.validate()?;
+        }
+        if let Some(window) = self.sliding_window
+            && (window == 0 || window > LARGEST)
+        {
+            let expected = format!("it must be from 1 to {LARGEST}");
+            return Err(Error::config("sliding_window", window, expected));
         }
         if self.heads.checked_mul(self.head_dim).is_none_or(|width| width > LARGEST) {
             let expected = format!("with `head_dim` {} it must stay below 2^31", self.head_dim);
@@ -112,13 +195,12 @@ impl Config {
 
     /// The number of learned values, or `None` if that overflows.
     fn count_parameters(&self) -> Option<usize> {
-        let attention = self.dim.checked_mul(self.head_dim)?.checked_mul(2)?;
-        let attention = attention.checked_mul(self.heads.checked_add(self.kv_heads)?)?;
-        let feed_forward = self.dim.checked_mul(self.hidden)?.checked_mul(3)?;
-        let norms = 2 * self.dim + if self.qk_norm { 2 * self.head_dim } else { 0 };
-        let layer = attention.checked_add(feed_forward)?.checked_add(norms)?;
-        let embeddings = self.vocab.checked_mul(self.dim)?;
-        let embeddings = embeddings.checked_mul(if self.tied { 1 } else { 2 })?;
+        let count = |dims: &[usize]| dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        let ports = layer_ports(self);
+        let layer =
+            ports.iter().try_fold(0usize, |sum, port| sum.checked_add(count(&port.dims)?))?;
+        let embedding = count(&[self.vocab, self.dim])?;
+        let embeddings = embedding.checked_mul(if self.tied { 1 } else { 2 })?;
         layer.checked_mul(self.layers)?.checked_add(embeddings)?.checked_add(self.dim)
     }
 

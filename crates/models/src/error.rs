@@ -39,6 +39,11 @@ pub enum Error {
     /// Matrix products cannot be in this type.
     #[error("matrix products in {0} are not offered; choose fp32, bf16 or fp16")]
     Compute(DataType),
+    /// A layer that is built token-major only.
+    #[error(
+        "{0} is not built channel-first, the layout of the Neural Engine; choose another device"
+    )]
+    ChannelFirst(&'static str),
     /// An operation does not fit its arguments: a mistake of this crate.
     #[error(transparent)]
     Op(#[from] OpError),

@@ -1,8 +1,8 @@
 //! Language models as MIL programs.
 //!
-//! A model is a [`Config`]: sizes, and the few choices in which the Llama family differs (how
-//! positions rotate, whether queries and keys are normalized, whether the classifier is the
-//! embedding). Adding a model is adding a configuration. [`parameters()`] lists what the model
+//! A model is a [`Config`]: sizes, and the few choices in which the families differ (how positions
+//! rotate, what is normalized and how, which products have biases, how far back a position sees).
+//! Adding a model is adding a configuration. [`parameters()`] lists what the model
 //! learns; [`embed`], [`layer`], [`masked_layer`], [`head`], [`logits`] and [`cached_layer`] build the functions that
 //! compute it, one layer at a time, for one shape and [`Layout`]; [`rope_tables`] gives the rotations they read.
 //!
@@ -18,13 +18,13 @@ mod parameters;
 mod presets;
 mod rope;
 
-pub use config::{Config, RopeStyle};
+pub use config::{Activation, AttentionBias, Config, RopeStyle};
 pub use error::Error;
 pub use llama::{
     CacheShape, Layout, Shape, cached_layer, embed, head, layer, logits, masked_layer, repeated,
     taps,
 };
-pub use mask::{HIDDEN, fill_mask};
+pub use mask::{HIDDEN, fill_cache_mask, fill_mask};
 pub use parameters::{Init, Parameter, Role, parameters};
 pub use presets::PRESETS;
 pub use rope::{RopeScaling, RopeTables, halves_from_interleaved, rope_tables};

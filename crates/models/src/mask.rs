@@ -34,6 +34,21 @@ pub fn fill_mask(mask: &mut [f32], segments: &[u32], seq: usize, window: Option<
     }
 }
 
+/// Fills the input `mask` of [`cached_layer`](crate::cached_layer()), `[S, C]`, for new tokens that
+/// follow `position` others, whose keys and values are in the first slots: 0 where a token sees the
+/// slot's, [`HIDDEN`] where not. The window is as in [`fill_mask`].
+///
+/// # Panics
+/// If `mask` is not a whole number of rows of `capacity` slots.
+pub fn fill_cache_mask(mask: &mut [f32], capacity: usize, position: usize, window: Option<usize>) {
+    assert!(capacity > 0 && mask.len().is_multiple_of(capacity), "{} cells", mask.len());
+    let used = position.min(capacity);
+    for (token, row) in mask.chunks_exact_mut(capacity).enumerate() {
+        row.fill(HIDDEN);
+        row[first_seen(position + token, window).min(used)..used].fill(0.0);
+    }
+}
+
 /// The first position that `position` sees.
 pub(crate) fn first_seen(position: usize, window: Option<usize>) -> usize {
     window.map_or(0, |window| (position + 1).saturating_sub(window))
@@ -47,12 +62,16 @@ mod tests {
     fn picture(segments: &[u32], seq: usize, window: Option<usize>) -> Vec<String> {
         let mut mask = vec![f32::NAN; segments.len() * seq];
         fill_mask(&mut mask, segments, seq, window);
+        drawn(&mask, seq)
+    }
+
+    fn drawn(mask: &[f32], columns: usize) -> Vec<String> {
         let cell = |&v: &f32| match v {
             0.0 => 'x',
             HIDDEN => '.',
             other => panic!("{other}"),
         };
-        mask.chunks(seq).map(|row| row.iter().map(cell).collect()).collect()
+        mask.chunks(columns).map(|row| row.iter().map(cell).collect()).collect()
     }
 
     #[test]
@@ -66,5 +85,19 @@ mod tests {
         assert_eq!(picture(&[0; 3], 3, Some(1)), ["x..", ".x.", "..x"]);
         // The same number again later is the same sample: the caller's choice.
         assert_eq!(picture(&[0, 1, 0], 3, None), ["x..", ".x.", "x.x"]);
+    }
+
+    #[test]
+    fn a_token_sees_the_slots_in_use_that_its_window_reaches() {
+        let picture = |position, window| {
+            let mut mask = [f32::NAN; 15];
+            fill_cache_mask(&mut mask, 5, position, window);
+            drawn(&mask, 5)
+        };
+        assert_eq!(picture(0, None), ["....."; 3]);
+        assert_eq!(picture(4, None), ["xxxx."; 3]);
+        assert_eq!(picture(4, Some(3)), ["..xx.", "...x.", "....."]);
+        assert_eq!(picture(4, Some(1)), ["....."; 3]);
+        assert_eq!(picture(2, Some(3)), ["xx...", ".x...", "....."]);
     }
 }

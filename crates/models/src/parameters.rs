@@ -2,7 +2,7 @@
 //!
 //! D dim, H heads, K kv heads, E head dim, F hidden, V vocabulary.
 
-use crate::{Config, Error};
+use crate::{AttentionBias, Config, Error};
 
 /// One learned tensor, always fp32 where it is kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +43,8 @@ pub enum Role {
 pub enum Init {
     /// Every element 1.
     Ones,
+    /// Every element 0.
+    Zeros,
     /// Independent normal elements of mean 0.
     Normal {
         /// Standard deviation.
@@ -60,7 +62,11 @@ pub fn parameters(config: &Config) -> Result<Vec<Parameter>, Error> {
     let mut all = vec![];
     let mut add = |name: String, dims: Vec<usize>, role: Role, std: f64| {
         let matrix = dims.len() > 1;
-        let init = if matrix { Init::Normal { std } } else { Init::Ones };
+        let init = match matrix {
+            true => Init::Normal { std },
+            false if config.norm_plus_one || name.ends_with(".bias") => Init::Zeros,
+            false => Init::Ones,
+        };
         all.push(Parameter { name, dims, role, decay: matrix, init });
     };
     add("model.embed_tokens.weight".into(), vec![v, d], Role::Embedding, STD);
@@ -70,7 +76,7 @@ pub fn parameters(config: &Config) -> Result<Vec<Parameter>, Error> {
     for index in 0..config.layers {
         for Port { port, name, dims } in layer_ports(config) {
             let std = if matches!(port, "wo" | "w_down") { residual } else { STD };
-            let name = format!("model.layers.{index}.{name}.weight");
+            let name = format!("model.layers.{index}.{name}");
             add(name, dims, Role::Layer { index, port }, std);
         }
     }
@@ -85,7 +91,7 @@ pub fn parameters(config: &Config) -> Result<Vec<Parameter>, Error> {
 pub(crate) struct Port {
     /// The input's name in the layer's function.
     pub port: &'static str,
-    /// The name in checkpoints, between `model.layers.N.` and `.weight`.
+    /// The name in checkpoints, behind `model.layers.N.`.
     pub name: &'static str,
     /// Dimensions.
     pub dims: Vec<usize>,
@@ -96,22 +102,39 @@ pub(crate) fn layer_ports(config: &Config) -> Vec<Port> {
     let Config { dim: d, heads: h, kv_heads: k, head_dim: e, hidden: f, .. } = *config;
     let port = |port, name, dims: &[usize]| Port { port, name, dims: dims.to_vec() };
     let mut ports = vec![
-        port("attn_norm", "input_layernorm", &[d]),
-        port("wq", "self_attn.q_proj", &[h * e, d]),
-        port("wk", "self_attn.k_proj", &[k * e, d]),
-        port("wv", "self_attn.v_proj", &[k * e, d]),
-        port("wo", "self_attn.o_proj", &[d, h * e]),
+        port("attn_norm", "input_layernorm.weight", &[d]),
+        port("wq", "self_attn.q_proj.weight", &[h * e, d]),
+        port("wk", "self_attn.k_proj.weight", &[k * e, d]),
+        port("wv", "self_attn.v_proj.weight", &[k * e, d]),
+        port("wo", "self_attn.o_proj.weight", &[d, h * e]),
     ];
+    if config.attention_bias != AttentionBias::None {
+        ports.extend([
+            port("bq", "self_attn.q_proj.bias", &[h * e]),
+            port("bk", "self_attn.k_proj.bias", &[k * e]),
+            port("bv", "self_attn.v_proj.bias", &[k * e]),
+        ]);
+    }
+    if config.attention_bias == AttentionBias::All {
+        ports.push(port("bo", "self_attn.o_proj.bias", &[d]));
+    }
     if config.qk_norm {
-        ports.push(port("q_norm", "self_attn.q_norm", &[e]));
-        ports.push(port("k_norm", "self_attn.k_norm", &[e]));
+        ports.push(port("q_norm", "self_attn.q_norm.weight", &[e]));
+        ports.push(port("k_norm", "self_attn.k_norm.weight", &[e]));
     }
     ports.extend([
-        port("ffn_norm", "post_attention_layernorm", &[d]),
-        port("w_gate", "mlp.gate_proj", &[f, d]),
-        port("w_up", "mlp.up_proj", &[f, d]),
-        port("w_down", "mlp.down_proj", &[d, f]),
+        port("ffn_norm", "post_attention_layernorm.weight", &[d]),
+        port("w_gate", "mlp.gate_proj.weight", &[f, d]),
+        port("w_up", "mlp.up_proj.weight", &[f, d]),
+        port("w_down", "mlp.down_proj.weight", &[d, f]),
     ]);
+    if config.mlp_bias {
+        ports.extend([
+            port("b_gate", "mlp.gate_proj.bias", &[f]),
+            port("b_up", "mlp.up_proj.bias", &[f]),
+            port("b_down", "mlp.down_proj.bias", &[d]),
+        ]);
+    }
     ports
 }
 

@@ -18,12 +18,8 @@ pub const PRESETS: &[(&str, Config)] = &[
             hidden: 512,
             vocab: 1024,
             max_seq: 256,
-            rope_theta: 10_000.0,
-            rope: RopeStyle::Halves,
-            norm_eps: 1e-5,
             tied: true,
-            qk_norm: false,
-            rope_scaling: None,
+            ..Config::LLAMA
         },
     ),
     ("stories15m", stories(288, 6, 6, 768, 256)),
@@ -41,11 +37,10 @@ pub const PRESETS: &[(&str, Config)] = &[
             vocab: 151_936,
             max_seq: 40_960,
             rope_theta: 1e6,
-            rope: RopeStyle::Halves,
             norm_eps: 1e-6,
             tied: true,
             qk_norm: true,
-            rope_scaling: None,
+            ..Config::LLAMA
         },
     ),
 ];
@@ -60,12 +55,9 @@ const fn stories(dim: usize, layers: usize, heads: usize, hidden: usize, max_seq
         hidden,
         vocab: 32_000,
         max_seq,
-        rope_theta: 10_000.0,
         rope: RopeStyle::Interleaved,
-        norm_eps: 1e-5,
         tied: true,
-        qk_norm: false,
-        rope_scaling: None,
+        ..Config::LLAMA
     }
 }
 

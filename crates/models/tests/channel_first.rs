@@ -4,12 +4,12 @@
 mod common;
 
 use common::{
-    Array, Check, Evaluator, Model, Named, Tolerance, block, interpret, noise, on,
+    Array, Check, Evaluator, Model, Named, Tolerance, block, families, interpret, noise, on,
     random_parameters, small, whole_model,
 };
 use interp::Rounding;
 use mil::{DataType, Function, Op};
-use models::{Config, Layout, RopeStyle, Shape, parameters, taps};
+use models::{Activation, Config, Layout, RopeStyle, Shape, parameters, taps};
 use passes::autodiff::{self, Gradient, Recompute};
 
 /// Every choice the layer has, in sizes that no two axes share; the head dim is a power of two
@@ -25,6 +25,10 @@ fn configurations() -> Vec<(Config, Shape)> {
                 all.push((Config { rope, qk_norm, ..config }, shape));
             }
         }
+    }
+    let built = |config: &Config| config.activation == Activation::Silu;
+    for config in families().into_iter().filter(built) {
+        all.push((Config { head_dim: 8, ..config }, Shape { batch: 2, seq: 5 }));
     }
     all
 }
@@ -251,4 +255,16 @@ fn fp16_with_a_loss_scale_is_close_to_fp32() {
             assert!(without > 10.0 * with, "65536 against 1: {with:.1e} against {without:.1e}");
         }
     }
+}
+
+#[test]
+fn what_is_not_built_in_this_layout_is_refused_by_name() {
+    let config = Config { activation: Activation::GeluTanh, ..small() };
+    let shape = Shape { batch: 1, seq: 4 };
+    let error = models::layer(&config, shape, Layout::ChannelFirst, DataType::Fp16);
+    assert_eq!(
+        error.expect_err("it is not built").to_string(),
+        "the activation gelu_tanh is not built channel-first, the layout of the Neural Engine; \
+         choose another device"
+    );
 }

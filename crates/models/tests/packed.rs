@@ -3,12 +3,12 @@
 mod common;
 
 use common::{
-    Array, Model, Named, Tolerance, call, interpret, noise, on, random_parameters, small,
+    Array, Model, Named, Tolerance, call, families, interpret, noise, on, random_parameters, small,
 };
 use cpu::CpuDevice;
 use interp::Rounding;
 use mil::{DataType, Function, Program, verify};
-use models::{Config, Layout::TokenMajor, RopeStyle, Shape, fill_mask, masked_layer};
+use models::{Config, Layout::TokenMajor, Shape, fill_mask, masked_layer};
 use passes::autodiff::{self, Recompute};
 
 /// Two sequences: one of two samples and one of three.
@@ -21,11 +21,11 @@ fn lengths() -> impl Iterator<Item = usize> {
 }
 
 /// The mask of [`SAMPLES`], `[B, 1, 1, S, S]`.
-fn mask() -> Array {
+fn mask(window: Option<usize>) -> Array {
     let segments: Vec<u32> =
         lengths().zip(0..).flat_map(|(length, sample)| vec![sample; length]).collect();
     let mut mask = vec![f32::NAN; SHAPE.tokens() * SHAPE.seq];
-    fill_mask(&mut mask, &segments, SHAPE.seq, None);
+    fill_mask(&mut mask, &segments, SHAPE.seq, window);
     Array::from_f32s(&[SHAPE.batch, 1, 1, SHAPE.seq, SHAPE.seq], &mask)
 }
 
@@ -47,7 +47,7 @@ fn packed(model: &Model<'_>, x: &Array, dy: &Array) -> Named {
         repeat: models::repeated(TokenMajor),
     };
     let gradient = autodiff::differentiate(&layer, &options).expect("every op has a rule");
-    let mut pool = model.of_layer(0, &[("x", x), ("mask", &mask())]);
+    let mut pool = model.of_layer(0, &[("x", x), ("mask", &mask(model.config.sliding_window))]);
     let run = |function: &Function, pool: &Named| call(model.evaluate, function, pool);
     let mut outputs = run(&gradient.forward, &pool);
     pool.extend(outputs.clone());
@@ -99,14 +99,9 @@ fn compare(config: Config, evaluate: common::Evaluator<'_>, tolerance: Tolerance
     names.iter().map(error).fold(0.0, f64::max)
 }
 
-fn configurations() -> [Config; 2] {
-    let interleaved = Config { rope: RopeStyle::Interleaved, ..small() };
-    [Config { qk_norm: true, ..small() }, interleaved]
-}
-
 #[test]
 fn a_packed_sample_gets_the_outputs_and_gradients_that_it_has_alone() {
-    for config in configurations() {
+    for config in families() {
         // Tables of rotations are fp32: the same distance at another place differs by 10⁻⁷.
         let exact = compare(config, &interpret(Rounding::None), Tolerance::Largest(1e-6));
         let fp32 = compare(config, &interpret(Rounding::Declared), Tolerance::Largest(1e-5));
@@ -117,7 +112,7 @@ fn a_packed_sample_gets_the_outputs_and_gradients_that_it_has_alone() {
 #[test]
 fn on_the_cpu_a_packed_sample_gets_what_it_has_alone() {
     let device = CpuDevice::new(Some(2)).expect("two threads can be started");
-    for config in configurations() {
+    for config in families() {
         let error = compare(config, &on(&device), Tolerance::Largest(1e-5));
         println!("{error:.2e}");
     }
@@ -133,12 +128,12 @@ fn a_causal_mask_makes_it_the_layer() {
     let x = noise(&[SHAPE.batch, SHAPE.seq, config.dim], 42);
     let mut causal = vec![0.0; SHAPE.tokens() * SHAPE.seq];
     fill_mask(&mut causal, &vec![0; SHAPE.tokens()], SHAPE.seq, None);
-    let causal = Array::from_f32s(&mask().dims, &causal);
+    let causal = Array::from_f32s(&mask(None).dims, &causal);
     let with = |mask: &Array, f: &Function| {
         call(&evaluate, f, &model.of_layer(1, &[("x", &x), ("mask", mask)])).remove("y")
     };
     assert_eq!(with(&causal, &masked), with(&causal, &layer));
-    assert_ne!(with(&mask(), &masked), with(&causal, &layer));
+    assert_ne!(with(&mask(None), &masked), with(&causal, &layer));
 }
 
 #[test]

@@ -84,6 +84,7 @@ impl Trainer {
             fill(Part::Value, &spec.dims, value, frozen, |_, value| {
                 match spec.init {
                     Init::Ones => value.fill(1.0),
+                    Init::Zeros => value.fill(0.0),
                     // Each parameter draws from a stream of its own, so that none depends on
                     // another.
                     Init::Normal { std } => {

@@ -4,68 +4,24 @@
 //! name, never ignored.
 
 mod keys;
+mod llama;
 mod rope;
 
-use crate::{Config, Error, RopeStyle};
-use keys::{flag, kind, number, size, text};
-use serde_json::{Map, Value, json};
-
-/// Our own key: other readers expect the halves, so its absence means them.
-const ROPE_STYLE: &str = "rope_style";
+use crate::{Config, Error};
+use keys::{kind, text};
+use serde_json::Value;
 
 impl Config {
-    /// The configuration in a `config.json` of model type `llama` or `qwen3`.
+    /// The configuration in a `config.json` of model type `llama`, `mistral`, `qwen2`, `qwen3` or
+    /// `gemma`.
     pub fn from_hugging_face(json: &Value) -> Result<Config, Error> {
         let Some(keys) = json.as_object() else {
             return Err(Error::config("config.json", kind(json), "it must be an object"));
         };
-        let qwen3 = match text(keys, "model_type")?.ok_or(Error::Missing("model_type"))? {
-            "llama" => false,
-            "qwen3" => true,
-            other => {
-                return Err(Error::config("model_type", other, "only llama and qwen3 are offered"));
-            }
-        };
-        refuse_what_is_not_built(keys)?;
-
-        let dim = size(keys, "hidden_size")?.ok_or(Error::Missing("hidden_size"))?;
-        let heads =
-            size(keys, "num_attention_heads")?.ok_or(Error::Missing("num_attention_heads"))?;
-        let head_dim = match size(keys, "head_dim")? {
-            Some(width) => width,
-            None if qwen3 => 128,
-            None if heads > 0 && dim % heads == 0 => dim / heads,
-            None => {
-                let expected = format!("it must divide `hidden_size`, which is {dim}");
-                return Err(Error::config("num_attention_heads", heads, expected));
-            }
-        };
-        let config = Config {
-            dim,
-            layers: size(keys, "num_hidden_layers")?.ok_or(Error::Missing("num_hidden_layers"))?,
-            heads,
-            kv_heads: size(keys, "num_key_value_heads")?.unwrap_or(heads),
-            head_dim,
-            hidden: size(keys, "intermediate_size")?.ok_or(Error::Missing("intermediate_size"))?,
-            vocab: size(keys, "vocab_size")?.ok_or(Error::Missing("vocab_size"))?,
-            max_seq: size(keys, "max_position_embeddings")?.unwrap_or(if qwen3 {
-                32_768
-            } else {
-                2048
-            }),
-            rope_theta: rope::theta(keys)?,
-            rope: match text(keys, ROPE_STYLE)? {
-                None | Some("halves") => RopeStyle::Halves,
-                Some("interleaved") => RopeStyle::Interleaved,
-                Some(other) => {
-                    let expected = "it must be halves or interleaved";
-                    return Err(Error::config(ROPE_STYLE, other, expected));
-                }
-            },
-            norm_eps: number(keys, "rms_norm_eps")?.unwrap_or(1e-6),
-            tied: flag(keys, "tie_word_embeddings")?.unwrap_or(false),
-            qk_norm: qwen3,
-            rope_scaling: rope::scaling(keys)?,
+        let model_type = text(keys, "model_type")?.ok_or(Error::Missing("model_type"))?;
+        let Some(config) = llama::read(model_type, keys)? else {
+            let expected = "only llama, mistral, qwen2, qwen3 and gemma are offered";
+            return Err(Error::config("model_type", model_type, expected));
         };
         config.validate()?;
         Ok(config)
@@ -74,65 +30,19 @@ impl Config {
     /// The `config.json` of a checkpoint; [`Config::from_hugging_face`] gives the same
     /// configuration back.
     ///
-    /// Other readers know only [`RopeStyle::Halves`]: for them, reorder an interleaved model
-    /// first, by [`halves_from_interleaved`](crate::halves_from_interleaved).
+    /// Other readers know only [`RopeStyle::Halves`](crate::RopeStyle::Halves): for them, reorder
+    /// an interleaved model first, by
+    /// [`halves_from_interleaved`](crate::halves_from_interleaved).
     pub fn to_hugging_face(&self) -> Value {
-        let (model_type, architecture) = match self.qk_norm {
-            true => ("qwen3", "Qwen3ForCausalLM"),
-            false => ("llama", "LlamaForCausalLM"),
-        };
-        let mut json = json!({
-            "architectures": [architecture],
-            "attention_bias": false,
-            "attention_dropout": 0.0,
-            "head_dim": self.head_dim,
-            "hidden_act": "silu",
-            "hidden_size": self.dim,
-            "intermediate_size": self.hidden,
-            "max_position_embeddings": self.max_seq,
-            "model_type": model_type,
-            "num_attention_heads": self.heads,
-            "num_hidden_layers": self.layers,
-            "num_key_value_heads": self.kv_heads,
-            "rms_norm_eps": self.norm_eps,
-            "rope_theta": self.rope_theta,
-            "tie_word_embeddings": self.tied,
-            "torch_dtype": "float32",
-            "vocab_size": self.vocab,
-        });
-        if let Some(scaling) = &self.rope_scaling {
-            json["rope_scaling"] = rope::written(scaling);
-        }
-        if self.rope == RopeStyle::Interleaved {
-            json[ROPE_STYLE] = "interleaved".into();
-        }
-        json
+        llama::written(self)
     }
-}
-
-fn refuse_what_is_not_built(keys: &Map<String, Value>) -> Result<(), Error> {
-    for key in ["attention_bias", "mlp_bias", "use_sliding_window"] {
-        if flag(keys, key)? == Some(true) {
-            return Err(Error::config(key, true, "only false is offered"));
-        }
-    }
-    if let Some(activation) = text(keys, "hidden_act")?
-        && activation != "silu"
-    {
-        return Err(Error::config("hidden_act", activation, "only silu is offered"));
-    }
-    if let Some(share) = number(keys, "partial_rotary_factor")?
-        && share != 1.0
-    {
-        return Err(Error::config("partial_rotary_factor", share, "only 1 is offered"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PRESETS;
+    use crate::{Activation, AttentionBias, PRESETS, RopeStyle};
+    use serde_json::json;
 
     #[test]
     fn every_preset_survives_the_way_there_and_back() {
@@ -154,6 +64,7 @@ mod tests {
         assert_eq!((llama.rope_theta, llama.norm_eps), (10_000.0, 1e-6));
         assert_eq!((llama.rope, llama.tied, llama.qk_norm), (RopeStyle::Halves, false, false));
         json["model_type"] = "qwen3".into();
+        json["num_key_value_heads"] = 4.into();
         json["rope_parameters"] = json!({ "rope_type": "default", "rope_theta": 1e6 });
         let qwen3 = Config::from_hugging_face(&json).expect("all that is needed is there");
         assert_eq!((qwen3.head_dim, qwen3.max_seq, qwen3.qk_norm), (128, 32_768, true));
@@ -161,16 +72,125 @@ mod tests {
     }
 
     #[test]
+    fn every_family_survives_the_way_there_and_back() {
+        let tiny = Config::preset("tiny").expect("the preset is there");
+        let (inputs, all) = (AttentionBias::Inputs, AttentionBias::All);
+        let gemma = Config {
+            norm_plus_one: true,
+            embedding_scale: true,
+            activation: Activation::GeluTanh,
+            ..tiny
+        };
+        let configs = [
+            Config { attention_bias: all, mlp_bias: true, ..tiny },
+            Config { activation: Activation::GeluTanh, tied: false, ..tiny },
+            Config { attention_bias: inputs, ..tiny },
+            Config { attention_bias: all, qk_norm: true, ..tiny },
+            Config { sliding_window: Some(7), tied: false, ..tiny },
+            gemma,
+            Config { attention_bias: all, tied: false, activation: Activation::Silu, ..gemma },
+        ];
+        for config in configs {
+            let json = config.to_hugging_face();
+            assert_eq!(json["model_type"], config.model_type());
+            assert_eq!(Config::from_hugging_face(&json).expect("it is read"), config);
+            let own = serde_json::to_value(config).expect("it is written");
+            assert_eq!(serde_json::from_value::<Config>(own).expect("it is read"), config);
+        }
+    }
+
+    /// A file with the least that it must say.
+    fn least(model_type: &str) -> Value {
+        json!({
+            "model_type": model_type, "hidden_size": 64, "num_hidden_layers": 2,
+            "num_attention_heads": 32, "intermediate_size": 100, "vocab_size": 50,
+        })
+    }
+
+    #[test]
+    fn what_a_file_leaves_out_is_as_the_family_has_it() {
+        let read = |json: &Value| Config::from_hugging_face(json).expect("it is read");
+        let sizes = |c: &Config| (c.kv_heads, c.head_dim, c.max_seq);
+        let mut json = least("mistral");
+        let mistral = read(&json);
+        assert_eq!((sizes(&mistral), mistral.tied), ((8, 2, 131_072), false));
+        assert_eq!(mistral.sliding_window, Some(4096));
+        json["sliding_window"] = Value::Null;
+        json["num_key_value_heads"] = Value::Null;
+        let mistral = read(&json);
+        assert_eq!((mistral.sliding_window, mistral.kv_heads), (None, 32));
+        assert_eq!(mistral.model_type(), "llama");
+
+        let mut json = least("qwen2");
+        // Files of Qwen2 have a window and say that it is not used.
+        json["sliding_window"] = json!(4096);
+        json["use_sliding_window"] = json!(false);
+        let qwen2 = read(&json);
+        assert_eq!((sizes(&qwen2), qwen2.tied), ((32, 2, 32_768), false));
+        assert_eq!((qwen2.sliding_window, qwen2.attention_bias), (None, AttentionBias::Inputs));
+
+        let mut json = least("gemma");
+        for (key, value) in
+            [("hidden_act", json!("gelu")), ("hidden_activation", json!("gelu_pytorch_tanh"))]
+        {
+            let gemma = read(&json);
+            assert_eq!((sizes(&gemma), gemma.tied), ((16, 256, 8192), true));
+            assert_eq!(gemma.activation, Activation::GeluTanh);
+            assert!(gemma.norm_plus_one && gemma.embedding_scale);
+            json[key] = value;
+        }
+        assert_eq!(read(&json).activation, Activation::GeluTanh);
+    }
+
+    #[test]
+    fn what_only_other_families_have_is_refused() {
+        for (model_type, key) in [
+            ("mistral", "attention_bias"),
+            ("qwen2", "attention_bias"),
+            ("qwen3", "mlp_bias"),
+            ("gemma", "use_bidirectional_attention"),
+        ] {
+            let mut json = least(model_type);
+            json[key] = json!(true);
+            let error = Config::from_hugging_face(&json).expect_err(key).to_string();
+            assert_eq!(error, format!("`{key}` is true; only false is offered"));
+        }
+    }
+
+    #[test]
     fn what_is_not_built_is_refused_by_name() {
         let tiny = Config::preset("tiny").expect("the preset is there").to_hugging_face();
         let cases = [
-            ("model_type", json!("gpt2"), "`model_type` is gpt2; only llama and qwen3 are offered"),
+            (
+                "model_type",
+                json!("gemma2"),
+                "`model_type` is gemma2; only llama, mistral, qwen2, qwen3 and gemma are offered",
+            ),
             ("model_type", Value::Null, "`model_type` is missing"),
             ("hidden_size", json!(-3), "`hidden_size` is -3; expected a count"),
             ("hidden_size", json!([1]), "`hidden_size` is an array; expected a count"),
             ("vocab_size", Value::Null, "`vocab_size` is missing"),
-            ("attention_bias", json!(true), "`attention_bias` is true; only false is offered"),
-            ("hidden_act", json!("gelu"), "`hidden_act` is gelu; only silu is offered"),
+            (
+                "use_sliding_window",
+                json!(true),
+                "`use_sliding_window` is true; only false is offered",
+            ),
+            (
+                "hidden_act",
+                json!("relu"),
+                "`hidden_act` is relu; only silu and gelu_pytorch_tanh are offered",
+            ),
+            (
+                "final_logit_softcapping",
+                json!(30),
+                "`final_logit_softcapping` is 30; only null is offered",
+            ),
+            (
+                "layer_types",
+                json!(["full_attention", "sliding_attention"]),
+                "`layer_types` is \"sliding_attention\"; only full_attention in every layer is \
+                 offered",
+            ),
             (
                 "rope_scaling",
                 json!({"rope_type": "yarn", "factor": 8.0}),

@@ -5,7 +5,7 @@
 //! broadcast keys and values over G, which are never repeated in memory.
 
 use super::Shape;
-use super::parts::{LayerParameters, project, residual, rms_norm};
+use super::parts::{LayerParameters, residual, rms_norm};
 use super::rotary::Rotary;
 use crate::{Config, fill_mask};
 use mil::{DataType, FunctionBuilder, OpError, Tensor, ValueId};
@@ -30,19 +30,20 @@ pub(super) fn heads(
     rotary: &Rotary,
     weights: &LayerParameters,
 ) -> Result<Heads, OpError> {
-    let x = rms_norm(b, x, weights.get("attn_norm"), config.norm_eps)?;
+    let x = rms_norm(b, config, x, weights.get("attn_norm"))?;
     let x = b.cast(x, compute)?;
 
-    let q = project(b, x, weights.get("wq"), compute)?; // [B, S, H·E]
+    let q = weights.project(b, x, "wq", compute)?; // [B, S, H·E]
     let q = normalize_and_turn(b, config, shape, q, weights.optional("q_norm"), rotary)?;
     let q = b.cast(q, compute)?;
     let q = by_head(b, config, shape, q, config.group())?;
 
-    let k = project(b, x, weights.get("wk"), compute)?; // [B, S, K·E]
+    let k = weights.project(b, x, "wk", compute)?; // [B, S, K·E]
     let k = normalize_and_turn(b, config, shape, k, weights.optional("k_norm"), rotary)?;
     let k = by_head(b, config, shape, k, 1)?;
 
-    let v = project(b, x, weights.get("wv"), compute)?; // [B, S, K·E]
+    let v = weights.project(b, x, "wv", compute)?; // [B, S, K·E]
+    let v = b.cast(v, compute)?;
     let v = by_head(b, config, shape, v, 1)?;
     Ok(Heads { q, k, v })
 }
@@ -62,7 +63,7 @@ fn normalize_and_turn(
     let x = b.cast(x, DataType::Fp32)?;
     let mut x = b.reshape(x, &[shape.batch, shape.seq, count, width])?;
     if let Some(norm) = norm {
-        x = rms_norm(b, x, norm, config.norm_eps)?;
+        x = rms_norm(b, config, x, norm)?;
     }
     rotary.turn(b, x)
 }
@@ -95,11 +96,11 @@ pub(super) fn scores(
     b.scale(scores, 1.0 / (config.head_dim as f64).sqrt())
 }
 
-/// What S positions see of themselves, each itself and those before: `[S, S]` fp32, to be added to
-/// scores.
-pub(super) fn causal_mask(b: &mut FunctionBuilder, seq: usize) -> ValueId {
+/// What S positions see of themselves, each itself and those before, as far as the model looks back:
+/// `[S, S]` fp32, to be added to scores.
+pub(super) fn causal_mask(b: &mut FunctionBuilder, config: &Config, seq: usize) -> ValueId {
     let mut cells = vec![0.0; seq * seq];
-    fill_mask(&mut cells, &vec![0; seq], seq, None);
+    fill_mask(&mut cells, &vec![0; seq], seq, config.sliding_window);
     let bytes: Vec<u8> = cells.iter().flat_map(|cell| cell.to_le_bytes()).collect();
     let mask =
         Tensor::from_bytes(DataType::Fp32, &[seq, seq], bytes).expect("seq · seq elements of fp32");
@@ -114,12 +115,12 @@ pub(super) fn project_heads(
     shape: Shape,
     x: ValueId,
     gathered: ValueId,
-    wo: ValueId,
+    weights: &LayerParameters,
 ) -> Result<ValueId, OpError> {
     let compute = b.dtype(gathered);
     let gathered = b.transpose(gathered, &[0, 3, 1, 2, 4])?; // [B, S, K, G, E]
     let width = config.heads * config.head_dim;
     let gathered = b.reshape(gathered, &[shape.batch, shape.seq, width])?;
-    let out = project(b, gathered, wo, compute)?;
+    let out = weights.project(b, gathered, "wo", compute)?;
     residual(b, x, out)
 }

@@ -23,7 +23,7 @@ pub struct CacheShape {
 ///
 /// Inputs, fp32: `x` `[1, S, D]`; `rope_cos` and `rope_sin` `[S, E/2]` of the new positions;
 /// `k_cache` and `v_cache` `[K, C, E]`; `mask` `[S, C]`, added to the scores: 0 where a slot is in
-/// use, about −1e9 where not; then the parameters of `layer`. Unused slots must hold finite
+/// use, about −1e9 where not ([`fill_cache_mask`](crate::fill_cache_mask)); then the parameters of `layer`. Unused slots must hold finite
 /// values. Without slots there is none of these three. Outputs, fp32: `y` `[1, S, D]`, and `k_new` and `v_new` `[K, S, E]`, which the caller
 /// copies into the cache.
 pub fn cached_layer(
@@ -57,7 +57,7 @@ pub fn cached_layer(
 
     let k = b.cast(new.k, compute)?;
     let on_new = scores(&mut b, config, new.q, k, "scores_new")?; // [1, K, G, S, S]
-    let mask = causal_mask(&mut b, seq);
+    let mask = causal_mask(&mut b, config, seq);
     let on_new = b.add(on_new, mask)?;
     let gathered = match cache {
         Some(cache) => {
@@ -78,7 +78,7 @@ pub fn cached_layer(
             b.matmul(attention, new.v, (false, false))?
         }
     };
-    let x = project_heads(&mut b, config, shape, x, gathered, weights.get("wo"))?;
+    let x = project_heads(&mut b, config, shape, x, gathered, &weights)?;
 
     let y = feed_forward(&mut b, config, compute, x, &weights)?;
     b.rename(y, "y");

@@ -4,7 +4,8 @@ use super::{Layout, Shape, begin, float_input};
 use crate::{Config, Error};
 use mil::{DataType, Function, Type};
 
-/// The function `embed`: row `tokens[t]` of the embedding for every token.
+/// The function `embed`: row `tokens[t]` of the embedding for every token, times √D with
+/// `embedding_scale`.
 ///
 /// Inputs `tokens` int32 `[T]`, `embedding` fp32 `[V, D]`; output `x` fp32 `[B, S, D]`, or
 /// channel-first `[1, D, 1, T]`.
@@ -19,6 +20,10 @@ pub fn embed(
     let tokens = b.input("tokens", Type::tensor(DataType::Int32, &[shape.tokens()]));
     let embedding = float_input(&mut b, "embedding", &[config.vocab, config.dim]);
     let rows = b.gather(embedding, tokens, 0)?; // [T, D]
+    let rows = match config.embedding_scale {
+        false => rows,
+        true => b.scale(rows, (config.dim as f64).sqrt())?,
+    };
     let rows = match layout {
         Layout::TokenMajor => rows,
         Layout::ChannelFirst => b.transpose(rows, &[1, 0])?,

@@ -70,7 +70,7 @@ fn classify(
 ) -> Result<ValueId, Error> {
     let final_norm = float_input(b, "final_norm", &[config.dim]);
     let classifier = float_input(b, "classifier", &[config.vocab, config.dim]);
-    let x = rms_norm(b, x, final_norm, config.norm_eps)?;
+    let x = rms_norm(b, config, x, final_norm)?;
     let x = b.reshape(x, &[shape.tokens(), config.dim])?;
     let logits = project(b, x, classifier, compute)?;
     Ok(b.cast(logits, DataType::Fp32)?)

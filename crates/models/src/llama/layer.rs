@@ -11,9 +11,11 @@ use mil::{DataType, Function};
 /// The function `layer`.
 ///
 /// Token-major inputs, fp32: `x` `[B, S, D]`; `rope_cos` and `rope_sin` `[S, E/2]`; the parameters
-/// `attn_norm` `[D]`, `wq` `[H·E, D]`, `wk` and `wv` `[K·E, D]`, `wo` `[D, H·E]`, with `qk_norm`
+/// `attn_norm` `[D]`, `wq` `[H·E, D]`, `wk` and `wv` `[K·E, D]`, `wo` `[D, H·E]`, with
+/// `attention_bias` also `bq` `[H·E]`, `bk` and `bv` `[K·E]` and perhaps `bo` `[D]`, with `qk_norm`
 /// also `q_norm` and `k_norm` `[E]`, then `ffn_norm` `[D]`, `w_gate` and `w_up` `[F, D]`, `w_down`
-/// `[D, F]`. Output `y` fp32 `[B, S, D]`.
+/// `[D, F]`, with `mlp_bias` also `b_gate` and `b_up` `[F]` and `b_down` `[D]`. Output `y` fp32
+/// `[B, S, D]`.
 ///
 /// Channel-first, `x` and `y` are fp32 `[1, D, 1, T]`, and the rotations are no inputs but constants
 /// of the function. The parameters are the same.
@@ -64,7 +66,7 @@ fn token_major(
     let x = float_input(&mut b, "x", &[batch, seq, config.dim]);
     let rotary = Rotary::inputs(&mut b, config, seq)?;
     let mask = match seen {
-        Seen::Causal => causal_mask(&mut b, seq),
+        Seen::Causal => causal_mask(&mut b, config, seq),
         Seen::Input => float_input(&mut b, "mask", &[batch, 1, 1, seq, seq]),
     };
     let weights = LayerParameters::inputs(&mut b, config);
@@ -77,7 +79,7 @@ fn token_major(
     b.rename(attention, "attention");
     let attention = b.cast(attention, compute)?;
     let gathered = b.matmul(attention, heads.v, (false, false))?; // [B, K, G, S, E]
-    let x = project_heads(&mut b, config, shape, x, gathered, weights.get("wo"))?;
+    let x = project_heads(&mut b, config, shape, x, gathered, &weights)?;
 
     let y = feed_forward(&mut b, config, compute, x, &weights)?;
     b.rename(y, "y");

@@ -1,13 +1,18 @@
 //! What several functions have in common.
 
 use super::float_input;
-use crate::Config;
 use crate::parameters::layer_ports;
+use crate::{Activation, Config};
 use mil::{DataType, FunctionBuilder, Op, OpError, ValueId};
 use std::collections::BTreeMap;
 
 /// The inputs of a layer that are its parameters, by port.
 pub(super) struct LayerParameters(BTreeMap<&'static str, ValueId>);
+
+/// The port of the bias that belongs to the matrix at `port`: `bq` to `wq`.
+pub(super) fn bias_port(port: &str) -> String {
+    port.replacen('w', "b", 1)
+}
 
 impl LayerParameters {
     /// Declares them, in the order of the inventory.
@@ -22,25 +27,73 @@ impl LayerParameters {
     }
 
     /// The parameter with this name, if the model has it.
-    pub fn optional(&self, port: &'static str) -> Option<ValueId> {
+    pub fn optional(&self, port: &str) -> Option<ValueId> {
         self.0.get(port).copied()
+    }
+
+    /// x through the matrix at `port`: x·weightᵀ in `compute`, or, if the model has the bias, with it
+    /// and in fp32; x: `[…, in]`.
+    pub fn project(
+        &self,
+        b: &mut FunctionBuilder,
+        x: ValueId,
+        port: &'static str,
+        compute: DataType,
+    ) -> Result<ValueId, OpError> {
+        let product = project(b, x, self.get(port), compute)?;
+        match self.optional(&bias_port(port)) {
+            None => Ok(product),
+            Some(bias) => {
+                let product = b.cast(product, DataType::Fp32)?;
+                b.add(product, bias)
+            }
+        }
     }
 }
 
-/// x / √(mean(x²) + ε) · weight over the last axis; x: `[…, N]` fp32, weight: `[N]`.
+/// What a norm multiplies by; weight: `[N]` fp32.
+pub(super) fn gain(
+    b: &mut FunctionBuilder,
+    config: &Config,
+    weight: ValueId,
+) -> Result<ValueId, OpError> {
+    if !config.norm_plus_one {
+        return Ok(weight);
+    }
+    let one = b.float(DataType::Fp32, 1.0);
+    b.add(weight, one)
+}
+
+/// x / √(mean(x²) + ε) · gain over the last axis; x: `[…, N]` fp32, weight: `[N]`.
 pub(super) fn rms_norm(
     b: &mut FunctionBuilder,
+    config: &Config,
     x: ValueId,
     weight: ValueId,
-    epsilon: f64,
 ) -> Result<ValueId, OpError> {
     let square = b.unary(Op::Square, x)?;
     let mean = b.reduce(Op::ReduceMean, square, &[-1], true)?;
-    let epsilon = b.float(DataType::Fp32, epsilon);
+    let epsilon = b.float(DataType::Fp32, config.norm_eps);
     let inputs = [("x", mean.into()), ("epsilon", epsilon.into())];
     let scale = b.op(Op::Rsqrt, "rsqrt", inputs)?;
     let x = b.mul(x, scale)?;
-    b.mul(x, weight)
+    let gain = gain(b, config, weight)?;
+    b.mul(x, gain)
+}
+
+/// The function between the matrices of the feed-forward part.
+pub(super) fn activate(
+    b: &mut FunctionBuilder,
+    config: &Config,
+    x: ValueId,
+) -> Result<ValueId, OpError> {
+    match config.activation {
+        Activation::Silu => b.unary(Op::Silu, x),
+        Activation::GeluTanh => {
+            let mode = b.string("TANH_APPROXIMATION");
+            b.op(Op::Gelu, "gelu", [("x", x.into()), ("mode", mode.into())])
+        }
+    }
 }
 
 /// x·weightᵀ with both operands in `compute`, which the result has too; x: `[…, in]`, weight:

@@ -10,7 +10,8 @@ pub fn on(device: &dyn Device) -> impl Fn(&Function, &Named) -> Named {
     |function, inputs| {
         let is_parameter = |name: &&str| {
             let (embedding, norm) = (["embedding", "classifier"], name.ends_with("norm"));
-            norm || embedding.contains(name) || (name.starts_with('w') && *name != "weights")
+            let matrix = name.starts_with('w') && *name != "weights";
+            norm || matrix || name.starts_with('b') || embedding.contains(name)
         };
         let names = function.inputs.iter().map(|&id| function.value(id).name.as_str());
         let parameters = names.filter(is_parameter).map(str::to_owned).collect();

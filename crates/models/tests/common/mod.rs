@@ -22,7 +22,7 @@ pub use checks::{Check, Tolerance, block, whole_model};
 pub use device::on;
 pub use fixture::Fixture;
 pub use model::Model;
-pub use random::{noise, random_parameters, small};
+pub use random::{families, noise, random_parameters, small};
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Small models and values that look random.
 
 use super::{Array, Named};
-use models::{Config, RopeStyle};
+use models::{Activation, AttentionBias, Config, RopeStyle};
 
 /// Values in [−1, 1) that look random; the same for a seed.
 pub fn noise(dims: &[usize], seed: u64) -> Array {
@@ -28,13 +28,23 @@ pub fn small() -> Config {
         hidden: 20,
         vocab: 11,
         max_seq: 32,
-        rope_theta: 10_000.0,
-        rope: RopeStyle::Halves,
-        norm_eps: 1e-5,
         tied: true,
-        qk_norm: false,
-        rope_scaling: None,
+        ..Config::LLAMA
     }
+}
+
+/// One model of every family, and of every option that a family may have.
+pub fn families() -> Vec<Config> {
+    let plain = small();
+    let gemma = Config { norm_plus_one: true, embedding_scale: true, ..plain };
+    vec![
+        Config { rope: RopeStyle::Interleaved, ..plain },
+        Config { attention_bias: AttentionBias::All, mlp_bias: true, ..plain },
+        Config { sliding_window: Some(3), ..plain },
+        Config { attention_bias: AttentionBias::Inputs, ..plain },
+        Config { qk_norm: true, ..plain },
+        Config { activation: Activation::GeluTanh, ..gemma },
+    ]
 }
 
 /// Parameters that look random.

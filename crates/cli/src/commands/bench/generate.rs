@@ -237,6 +237,7 @@ fn random(config: &Config) -> anyhow::Result<Weights> {
         let values = writing.as_mut_slice::<f32>();
         match parameter.init {
             Init::Ones => values.fill(1.0),
+            Init::Zeros => values.fill(0.0),
             Init::Normal { std } => random.fork(&parameter.name).fill_normal(values, std as f32),
         }
         drop(writing);

@@ -9,6 +9,7 @@ use super::{as_channels, as_rows, product};
 use crate::Config;
 use crate::llama::Shape;
 use crate::llama::parts::{LayerParameters, residual};
+use crate::mask::first_seen;
 use mil::{DataType, FunctionBuilder, OpError, Tensor, ValueId};
 
 /// x plus what the heads gathered, through `wo`; x: `[1, D, 1, T]` fp32.
@@ -20,13 +21,13 @@ pub(super) fn attend(
     x: ValueId,
     weights: &LayerParameters,
 ) -> Result<ValueId, OpError> {
-    let normalized = rms_norm(b, x, weights.get("attn_norm"), config.norm_eps)?;
+    let normalized = rms_norm(b, config, x, weights.get("attn_norm"))?;
     let normalized = b.cast(normalized, compute)?;
     b.rename(normalized, "attn_in");
     let rows = as_rows(b, normalized)?;
     let rotary = Rotary::constants(b, config, shape, compute);
 
-    let q = product(b, weights.get("wq"), rows, compute)?; // [1, 1, H·E, T]
+    let q = product(b, weights, "wq", rows, compute)?; // [1, 1, H·E, T]
     let norm = weights.optional("q_norm").map(|weight| (weight, "q_raw"));
     let q = normalize_and_turn(b, config, q, norm, &rotary)?; // [1, H, E, T]
     // Before the product and not after it: a score is a sum over E that must stay below 32,768
@@ -35,13 +36,13 @@ pub(super) fn attend(
     let q = b.reshape(q, &[1, config.heads * config.head_dim, 1, shape.tokens()])?;
     b.rename(q, "q");
 
-    let k = product(b, weights.get("wk"), rows, compute)?; // [1, 1, K·E, T]
+    let k = product(b, weights, "wk", rows, compute)?; // [1, 1, K·E, T]
     let norm = weights.optional("k_norm").map(|weight| (weight, "k_raw"));
     let k = normalize_and_turn(b, config, k, norm, &rotary)?; // [1, K, E, T]
     let k = b.reshape(k, &[1, config.kv_heads * config.head_dim, 1, shape.tokens()])?;
     b.rename(k, "k");
 
-    let v = product(b, weights.get("wv"), rows, compute)?;
+    let v = product(b, weights, "wv", rows, compute)?;
     let v = as_channels(b, v)?; // [1, K·E, 1, T]
     b.rename(v, "v");
 
@@ -56,7 +57,7 @@ pub(super) fn attend(
     b.rename(gathered, "attended");
 
     let gathered = as_rows(b, gathered)?;
-    let out = product(b, weights.get("wo"), gathered, compute)?; // [1, 1, D, T]
+    let out = product(b, weights, "wo", gathered, compute)?; // [1, 1, D, T]
     let out = as_channels(b, out)?;
     let x = residual(b, x, out)?;
     b.rename(x, "x_mid");
@@ -129,8 +130,8 @@ fn by_channel(
     b.reshape(x, &[1, heads * width, 1, shape.tokens()])
 }
 
-/// The scores of S positions against themselves, each seeing itself and those before; scores:
-/// `[1, B·K, G·S, S]`.
+/// The scores of S positions against themselves, each seeing itself and those before, as far as the
+/// model looks back; scores: `[1, B·K, G·S, S]`.
 fn hide_the_future(
     b: &mut FunctionBuilder,
     config: &Config,
@@ -142,7 +143,11 @@ fn hide_the_future(
     // 29,980 larger than the largest one that may be seen.
     const HIDDEN: f64 = -30_000.0;
     let (rows, seq) = (config.group() * shape.seq, shape.seq);
-    let hidden = |i: usize| if i % seq > i / seq % seq { HIDDEN } else { 0.0 };
+    let hidden = |i: usize| {
+        let (position, other) = (i / seq % seq, i % seq);
+        let first = first_seen(position, config.sliding_window);
+        if (first..=position).contains(&other) { 0.0 } else { HIDDEN }
+    };
     let cells: Vec<f64> = (0..rows * seq).map(hidden).collect();
     let mask = Tensor::from_f64s(b.dtype(scores), &[1, 1, rows, seq], &cells);
     let mask = b.constant("causal_mask", mask.expect("as many elements as the shape has"));

@@ -16,14 +16,14 @@ pub(super) fn feed_forward(
     x: ValueId,
     weights: &LayerParameters,
 ) -> Result<ValueId, OpError> {
-    let h = rms_norm(b, x, weights.get("ffn_norm"), config.norm_eps)?;
+    let h = rms_norm(b, config, x, weights.get("ffn_norm"))?;
     let h = b.cast(h, compute)?;
     b.rename(h, "ffn_in");
     let h = as_rows(b, h)?;
-    let gate = product(b, weights.get("w_gate"), h, compute)?;
+    let gate = product(b, weights, "w_gate", h, compute)?;
     let gate = as_channels(b, gate)?; // [1, F, 1, T]
     b.rename(gate, "gate");
-    let up = product(b, weights.get("w_up"), h, compute)?;
+    let up = product(b, weights, "w_up", h, compute)?;
     let up = as_channels(b, up)?;
     b.rename(up, "up");
 
@@ -32,7 +32,7 @@ pub(super) fn feed_forward(
     let silu = b.mul(gate, sigmoid)?;
     let gated = b.mul(silu, up)?;
     let gated = as_rows(b, gated)?;
-    let down = product(b, weights.get("w_down"), gated, compute)?; // [1, 1, D, T]
+    let down = product(b, weights, "w_down", gated, compute)?; // [1, 1, D, T]
     let down = as_channels(b, down)?;
     residual(b, x, down)
 }

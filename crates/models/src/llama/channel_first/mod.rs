@@ -15,9 +15,9 @@ mod ffn;
 mod norm;
 mod rotary;
 
-use super::parts::LayerParameters;
+use super::parts::{LayerParameters, bias_port};
 use super::{LONGEST, Shape, begin, bound, float_input};
-use crate::{Config, Error};
+use crate::{Activation, Config, Error};
 use attention::attend;
 use ffn::feed_forward;
 use mil::{DataType, Function, FunctionBuilder, OpError, ValueId};
@@ -43,24 +43,35 @@ pub(super) fn taps(config: &Config) -> Vec<String> {
     all.into_iter().filter(is_there).map(str::to_owned).collect()
 }
 
-/// Bounds the constants: the mask has G·S² elements, the rotations E/2·T each.
+/// Refuses what is not built in this layout, and bounds the constants: the mask has G·S² elements,
+/// the rotations E/2·T each.
 fn check(config: &Config, shape: Shape) -> Result<(), Error> {
+    if config.activation != Activation::Silu {
+        return Err(Error::ChannelFirst("the activation gelu_tanh"));
+    }
     const MOST: usize = LONGEST * LONGEST;
     bound("seq", shape.seq, (MOST / config.group()).isqrt())?;
     bound("batch", shape.batch, MOST / (config.head_dim / 2).max(1) / shape.seq)
 }
 
-/// weight·x in `compute`: `[1, 1, O, T]`; weight: `[O, I]` fp32, x: `[1, 1, I, T]` in `compute`.
+/// x through the matrix at `port`, `[O, I]`, with its bias if the model has one, in `compute`:
+/// `[1, 1, O, T]`; x: `[1, 1, I, T]` in `compute`.
 fn product(
     b: &mut FunctionBuilder,
-    weight: ValueId,
+    weights: &LayerParameters,
+    port: &'static str,
     x: ValueId,
     compute: DataType,
 ) -> Result<ValueId, OpError> {
+    let weight = weights.get(port);
     let dims = b.dims(weight);
     let weight = b.cast(weight, compute)?;
     let weight = b.reshape(weight, &[1, 1, dims[0], dims[1]])?;
-    b.matmul(weight, x, (false, false))
+    let product = b.matmul(weight, x, (false, false))?;
+    let Some(bias) = weights.optional(&bias_port(port)) else { return Ok(product) };
+    let bias = b.cast(bias, compute)?;
+    let bias = b.reshape(bias, &[1, 1, dims[0], 1])?;
+    b.add(product, bias)
 }
 
 /// x: `[1, C, 1, T]`, as the right operand of a product: `[1, 1, C, T]`.

@@ -1,23 +1,26 @@
 //! Norms: of the residual stream in fp32, and of query and key heads in the compute type.
 
+use crate::Config;
+use crate::llama::parts::gain;
 use mil::{DataType, FunctionBuilder, Op, OpError, ValueId};
 
-/// x / √(mean(x²) + ε) · weight over the channels, in fp32; x: `[1, D, 1, T]`, weight: `[D]`.
+/// x / √(mean(x²) + ε) · gain over the channels, in fp32; x: `[1, D, 1, T]`, weight: `[D]`.
 pub(super) fn rms_norm(
     b: &mut FunctionBuilder,
+    config: &Config,
     x: ValueId,
     weight: ValueId,
-    epsilon: f64,
 ) -> Result<ValueId, OpError> {
     let square = b.mul(x, x)?;
     let mean = b.reduce(Op::ReduceMean, square, &[1], true)?; // [1, 1, 1, T]
-    let epsilon = b.float(DataType::Fp32, epsilon);
+    let epsilon = b.float(DataType::Fp32, config.norm_eps);
     let inputs = [("x", mean.into()), ("epsilon", epsilon.into())];
     let scale = b.op(Op::Rsqrt, "rsqrt", inputs)?;
     let x = b.mul(x, scale)?;
-    let dims = b.dims(weight);
-    let weight = b.reshape(weight, &[1, dims[0], 1, 1])?;
-    b.mul(x, weight)
+    let gain = gain(b, config, weight)?;
+    let dims = b.dims(gain);
+    let gain = b.reshape(gain, &[1, dims[0], 1, 1])?;
+    b.mul(x, gain)
 }
 
 /// The same over the elements of every head, in the compute type; x: `[1, H, E, T]`, weight:
