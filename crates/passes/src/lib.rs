@@ -1,10 +1,12 @@
 //! Program to program: each pass reads a MIL function and gives another one.
 //!
-//! Start from [`autodiff::differentiate`]; [`simplify::run`] cleans a function up.
+//! Start from [`autodiff::differentiate`]; [`simplify::run`] cleans a function up,
+//! [`adapt::adapt`] adds low-rank updates.
 //!
 //! This crate evaluates nothing and knows no device.
 #![forbid(unsafe_code)]
 
+pub mod adapt;
 pub mod autodiff;
 pub mod pack;
 pub mod partition;
