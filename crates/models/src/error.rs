@@ -44,6 +44,9 @@ pub enum Error {
         "{0} is not built channel-first, the layout of the Neural Engine; choose another device"
     )]
     ChannelFirst(&'static str),
+    /// A function cannot be adapted.
+    #[error(transparent)]
+    Adapt(#[from] passes::adapt::Error),
     /// An operation does not fit its arguments: a mistake of this crate.
     #[error(transparent)]
     Op(#[from] OpError),

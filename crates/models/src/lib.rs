@@ -13,6 +13,7 @@ mod config;
 mod error;
 mod hugging_face;
 mod llama;
+mod lora;
 mod mask;
 mod parameters;
 mod presets;
@@ -24,6 +25,7 @@ pub use llama::{
     CacheShape, Layout, Shape, cached_layer, embed, head, layer, logits, masked_layer, repeated,
     taps,
 };
+pub use lora::{ALL_LINEAR, Lora, Matrix};
 pub use mask::{HIDDEN, fill_cache_mask, fill_mask};
 pub use parameters::{Init, Parameter, Role, parameters};
 pub use presets::PRESETS;

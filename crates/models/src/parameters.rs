@@ -2,7 +2,7 @@
 //!
 //! D dim, H heads, K kv heads, E head dim, F hidden, V vocabulary.
 
-use crate::{AttentionBias, Config, Error};
+use crate::{AttentionBias, Config, Error, Matrix};
 
 /// One learned tensor, always fp32 where it is kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,16 @@ pub enum Role {
     FinalNorm,
     /// Input `classifier` of `head` and `logits`, of a model that is not tied.
     Classifier,
+    /// Not a model's own but an adapter's ([`Lora`](crate::Lora)): one of the two inputs that
+    /// [`passes::adapt`] adds for a layer's parameter.
+    Adapter {
+        /// Which layer, from 0.
+        index: usize,
+        /// The parameter's input, such as `wq`.
+        port: &'static str,
+        /// Which of the two.
+        matrix: Matrix,
+    },
 }
 
 /// How a parameter begins.
@@ -45,6 +55,11 @@ pub enum Init {
     Ones,
     /// Every element 0.
     Zeros,
+    /// Independent elements of a uniform distribution around 0.
+    Uniform {
+        /// No element is further from 0.
+        bound: f64,
+    },
     /// Independent normal elements of mean 0.
     Normal {
         /// Standard deviation.

@@ -4,11 +4,11 @@ use crate::Error;
 use serde_json::{Map, Value};
 
 /// A key's value; `null` counts as absent.
-pub(super) fn get<'a>(keys: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+pub(crate) fn get<'a>(keys: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     keys.get(key).filter(|value| !value.is_null())
 }
 
-pub(super) fn typed<'a, T>(
+pub(crate) fn typed<'a, T>(
     keys: &'a Map<String, Value>,
     key: &'static str,
     expected: &str,
@@ -20,26 +20,26 @@ pub(super) fn typed<'a, T>(
     get(keys, key).map(read).transpose()
 }
 
-pub(super) fn size(keys: &Map<String, Value>, key: &'static str) -> Result<Option<usize>, Error> {
+pub(crate) fn size(keys: &Map<String, Value>, key: &'static str) -> Result<Option<usize>, Error> {
     typed(keys, key, "a count", |v| v.as_u64().and_then(|n| usize::try_from(n).ok()))
 }
 
-pub(super) fn number(keys: &Map<String, Value>, key: &'static str) -> Result<Option<f64>, Error> {
+pub(crate) fn number(keys: &Map<String, Value>, key: &'static str) -> Result<Option<f64>, Error> {
     typed(keys, key, "a number", Value::as_f64)
 }
 
-pub(super) fn flag(keys: &Map<String, Value>, key: &'static str) -> Result<Option<bool>, Error> {
+pub(crate) fn flag(keys: &Map<String, Value>, key: &'static str) -> Result<Option<bool>, Error> {
     typed(keys, key, "true or false", Value::as_bool)
 }
 
-pub(super) fn text<'a>(
+pub(crate) fn text<'a>(
     keys: &'a Map<String, Value>,
     key: &'static str,
 ) -> Result<Option<&'a str>, Error> {
     typed(keys, key, "a string", Value::as_str)
 }
 
-pub(super) fn object<'a>(
+pub(crate) fn object<'a>(
     keys: &'a Map<String, Value>,
     key: &'static str,
 ) -> Result<Option<&'a Map<String, Value>>, Error> {
@@ -47,7 +47,7 @@ pub(super) fn object<'a>(
 }
 
 /// What stands in a file, short enough for a message.
-pub(super) fn kind(value: &Value) -> String {
+pub(crate) fn kind(value: &Value) -> String {
     match value {
         Value::Array(_) => "an array".into(),
         Value::Object(_) => "an object".into(),

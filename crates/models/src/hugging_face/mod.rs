@@ -3,7 +3,7 @@
 //! Whatever would make the model compute something else than this crate builds is refused by
 //! name, never ignored.
 
-mod keys;
+pub(crate) mod keys;
 mod llama;
 mod rope;
 
