@@ -81,6 +81,8 @@ impl Kind {
                 forward_products: Products::Native,
                 recompute: Recompute::Cheap,
                 head_rows: None,
+                lora: None,
+                packed: false,
             });
         }
         if compute != DataType::Fp16 {
@@ -96,6 +98,8 @@ impl Kind {
             forward_products: Products::Native,
             recompute: Recompute::Everything,
             head_rows: None,
+            lora: None,
+            packed: false,
         })
     }
 }

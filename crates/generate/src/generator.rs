@@ -260,6 +260,7 @@ impl Ports {
                 Role::Classifier => {
                     add("classifier");
                 }
+                Role::Adapter { .. } => {}
                 Role::Layer { index, port } => {
                     ports.layers[index].insert(port.to_owned(), surface.clone());
                 }

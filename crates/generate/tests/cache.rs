@@ -84,7 +84,7 @@ fn at_once(device: &CpuDevice, config: &Config, weights: &Weights, tokens: &[u32
                 Role::FinalNorm => "final_norm",
                 Role::Classifier => "classifier",
                 Role::Layer { index, port } if Some(index) == layer => port,
-                Role::Layer { .. } => continue,
+                Role::Layer { .. } | Role::Adapter { .. } => continue,
             };
             named.insert(port.to_owned(), weights[&p.name].clone());
         }

@@ -35,6 +35,11 @@ pub enum Error {
         /// Tokens of the vocabulary whose rows are chosen.
         found: usize,
     },
+    /// What a network laid out for an engine does not offer.
+    #[error(
+        "{0} is not offered channel-first, as the Neural Engine has it; train on the cpu device"
+    )]
+    ChannelFirst(&'static str),
     /// A batch of another size than the network was built for.
     #[error("the batch has {found} tokens, the network was built for {expected}")]
     BatchSize {

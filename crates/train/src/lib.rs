@@ -30,5 +30,5 @@ mod network;
 mod trainer;
 
 pub use error::Error;
-pub use network::{Batch, Network, NetworkOptions, ParameterState};
-pub use trainer::{About, Trainer, TrainerOptions};
+pub use network::{BaseParameter, Batch, Network, NetworkOptions, ParameterState};
+pub use trainer::{About, ReadParameter, Trainer, TrainerOptions, initialize};

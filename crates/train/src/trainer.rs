@@ -6,14 +6,14 @@
 use crate::Error;
 use crate::adamw::{self, AdamW, Slot};
 use crate::checkpoint::{self, Checkpoint, Moment, Snapshot, Tensor, TrainState};
-use crate::data::{Batches, Position};
+use crate::data::{Feed, MicroBatch, Position};
 use crate::loss_scale::{LossScale, Scaler};
 use crate::metrics::Record;
 use crate::network::{Batch, Network};
 use crate::rng::Rng;
 use crate::schedule::Schedule;
 use crate::vocabulary::{Frozen, IdSet, Part};
-use models::{Init, Role};
+use models::{Init, Parameter, Role};
 use runtime::Accumulation;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -40,7 +40,9 @@ pub struct TrainerOptions {
 pub struct Trainer {
     network: Network,
     options: TrainerOptions,
-    batches: Batches,
+    feed: Feed,
+    /// What dropout draws from.
+    random: Rng,
     /// First and second moment of every parameter.
     moments: Vec<(Vec<f32>, Vec<f32>)>,
     /// The rows of tables that are not trained, for every parameter; of a network with a
@@ -54,43 +56,31 @@ pub struct Trainer {
     skipped: u64,
     tokens: u64,
     best_loss: Option<f32>,
-    buffers: Buffers,
-}
-
-/// One micro-batch on the host; `[T]` each.
-struct Buffers {
-    tokens: Vec<i32>,
-    targets: Vec<i32>,
-    weights: Vec<f32>,
+    /// The micro-batches of a step.
+    micro: Vec<MicroBatch>,
 }
 
 impl Trainer {
-    /// A run from scratch: parameters drawn from `seed`, moments zero.
+    /// A run from scratch: parameters drawn from `seed`, moments zero. Where an adapter is trained,
+    /// its parameters are drawn, and the model's own must have been written before, by
+    /// [`Network::read_base`].
     ///
     /// # Errors
     /// If a surface or the device fails, or the loss scale is out of bounds.
     pub fn new(
         network: Network,
         options: TrainerOptions,
-        batches: Batches,
+        feed: impl Into<Feed>,
         seed: u64,
     ) -> Result<Trainer, Error> {
-        let mut trainer = Trainer::empty(network, options, batches)?;
+        let mut trainer = Trainer::empty(network, options, feed.into())?;
         let random = Rng::new(seed);
         for (state, frozen) in trainer.network.parameters.iter().zip(&mut trainer.frozen) {
             let mut value = state.value.write()?;
             let spec = &state.spec;
             let value = value.as_mut_slice::<f32>();
             fill(Part::Value, &spec.dims, value, frozen, |_, value| {
-                match spec.init {
-                    Init::Ones => value.fill(1.0),
-                    Init::Zeros => value.fill(0.0),
-                    // Each parameter draws from a stream of its own, so that none depends on
-                    // another.
-                    Init::Normal { std } => {
-                        random.fork(&spec.name).fill_normal(value, std as f32);
-                    }
-                }
+                initialize(spec, &random, value);
                 Ok(())
             })?;
         }
@@ -98,28 +88,30 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// A run that begins with the parameters of a checkpoint, all else as from scratch.
+    /// A run that begins with parameters from elsewhere, all else as from scratch: `read` is given
+    /// each parameter's name, its dimensions, with all rows of tables, and room for its values.
+    /// `trained` are the tokens whose rows were trained there, if not all were.
     ///
     /// # Errors
-    /// If the checkpoint lacks a parameter or has it in another shape, or the loss scale is out of
-    /// bounds.
+    /// Those of `read`, and those of [`Trainer::new`].
     pub fn from_parameters(
         network: Network,
         options: TrainerOptions,
-        batches: Batches,
-        checkpoint: &mut Checkpoint,
+        feed: impl Into<Feed>,
+        read: ReadParameter<'_>,
+        trained: Option<&IdSet>,
     ) -> Result<Trainer, Error> {
-        let mut trainer = Trainer::empty(network, options, batches)?;
+        let mut trainer = Trainer::empty(network, options, feed.into())?;
         for (state, frozen) in trainer.network.parameters.iter().zip(&mut trainer.frozen) {
             let mut value = state.value.write()?;
             let spec = &state.spec;
             let value = value.as_mut_slice::<f32>();
             fill(Part::Value, &spec.dims, value, frozen, |dims, value| {
-                checkpoint.read_parameter(&spec.name, dims, value)
+                read(&spec.name, dims, value)
             })?;
         }
         // Rows that were trained elsewhere stay trained, as all are after a run over all of them.
-        trainer.trained = match (&trainer.trained, &checkpoint.state().trained) {
+        trainer.trained = match (&trainer.trained, trained) {
             (Some(now), Some(before)) => Some(now.union(before)),
             _ => None,
         };
@@ -127,18 +119,40 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// A run that goes on where a checkpoint was saved. `batches` must begin at the checkpoint's
+    /// The same with the parameters of a run's checkpoint.
+    ///
+    /// # Errors
+    /// If the checkpoint lacks a parameter or has it in another shape; those of [`Trainer::new`].
+    pub fn from_checkpoint(
+        network: Network,
+        options: TrainerOptions,
+        feed: impl Into<Feed>,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Trainer, Error> {
+        let trained = checkpoint.state().trained.clone();
+        let mut read = |name: &str, dims: &[usize], out: &mut [f32]| {
+            Ok(checkpoint.read_parameter(name, dims, out)?)
+        };
+        Trainer::from_parameters(network, options, feed, &mut read, trained.as_ref())
+    }
+
+    /// A run that goes on where a checkpoint was saved. `feed` must begin at the checkpoint's
     /// [`TrainState::data`].
     ///
     /// # Errors
-    /// As [`Trainer::from_parameters`].
+    /// As [`Trainer::from_checkpoint`].
     pub fn resume(
         network: Network,
         options: TrainerOptions,
-        batches: Batches,
+        feed: impl Into<Feed>,
         checkpoint: &mut Checkpoint,
     ) -> Result<Trainer, Error> {
-        let mut trainer = Trainer::from_parameters(network, options, batches, checkpoint)?;
+        let trained = checkpoint.state().trained.clone();
+        let mut read = |name: &str, dims: &[usize], out: &mut [f32]| {
+            Ok(checkpoint.read_parameter(name, dims, out)?)
+        };
+        let trained = trained.as_ref();
+        let mut trainer = Trainer::from_parameters(network, options, feed, &mut read, trained)?;
         let parameters = trainer.network.parameters.iter().zip(&mut trainer.frozen);
         for ((state, frozen), (first, second)) in parameters.zip(&mut trainer.moments) {
             let spec = &state.spec;
@@ -146,7 +160,7 @@ impl Trainer {
                 [(Part::First, Moment::First, first), (Part::Second, Moment::Second, second)]
             {
                 fill(part, &spec.dims, out, frozen, |dims, out| {
-                    checkpoint.read_moment(moment, &spec.name, dims, out)
+                    Ok(checkpoint.read_moment(moment, &spec.name, dims, out)?)
                 })?;
             }
         }
@@ -160,12 +174,8 @@ impl Trainer {
         Ok(trainer)
     }
 
-    fn empty(
-        network: Network,
-        options: TrainerOptions,
-        batches: Batches,
-    ) -> Result<Trainer, Error> {
-        let count = network.tokens();
+    fn empty(network: Network, options: TrainerOptions, feed: Feed) -> Result<Trainer, Error> {
+        let micro = vec![MicroBatch::new(network.tokens()); options.accumulate.max(1)];
         let moments = network
             .parameters
             .iter()
@@ -180,16 +190,15 @@ impl Trainer {
                 let trained = p.spec.dims.iter().product();
                 vocabulary.map(|vocabulary| Frozen::zeros(vocabulary.clone(), trained))
             }
-            Role::Layer { .. } | Role::FinalNorm => None,
+            Role::Layer { .. } | Role::FinalNorm | Role::Adapter { .. } => None,
         });
         let frozen = frozen.collect();
         let trained = vocabulary.map(|vocabulary| vocabulary.ids());
-        let buffers =
-            Buffers { tokens: vec![0; count], targets: vec![0; count], weights: vec![0.0; count] };
         Ok(Trainer {
             network,
             options,
-            batches,
+            random: Rng::new(feed.position().seed).fork("dropout"),
+            feed,
             moments,
             frozen,
             trained,
@@ -199,7 +208,7 @@ impl Trainer {
             skipped: 0,
             tokens: 0,
             best_loss: None,
-            buffers,
+            micro,
         })
     }
 
@@ -209,22 +218,26 @@ impl Trainer {
     /// If the data or the device fails.
     pub fn step(&mut self) -> Result<Record, Error> {
         let start = Instant::now();
-        let accumulate = self.options.accumulate.max(1);
-        let count = self.buffers.tokens.len();
-        // The loss is the mean over all tokens of the step, times its scale.
+        // The loss is the mean over all tokens of the step that count, times its scale.
         let (scale, loss_scale) = (self.scaler.scale(), self.scaler.reported());
-        self.buffers.weights.fill(1.0 / (count * accumulate) as f32 * scale);
+        let mut counted = 0;
+        for micro in &mut self.micro {
+            next(&mut self.feed, &self.network, micro)?;
+            counted += micro.counted();
+        }
+        let weight = 1.0 / counted.max(1) as f32 * scale;
         let mut loss = 0.0;
-        for micro in 0..accumulate {
-            let mode = if micro == 0 { Accumulation::Replace } else { Accumulation::Add };
-            self.buffers.next(&mut self.batches, &self.network)?;
-            loss += f64::from(self.network.loss_and_gradient(&self.buffers.batch(), mode)?);
+        for (index, micro) in self.micro.iter_mut().enumerate() {
+            let mode = if index == 0 { Accumulation::Replace } else { Accumulation::Add };
+            micro.weights.iter_mut().for_each(|w| *w *= weight);
+            self.network.drop_out(Some(&self.random.fork(&format!("{} {index}", self.step))))?;
+            loss += f64::from(self.network.loss_and_gradient(&batch(micro), mode)?);
         }
         let rate = self.options.schedule.rate(self.step);
         let norm = self.update(rate)?;
         self.scaler.after(norm.is_finite());
         self.step += 1;
-        let tokens = (count * accumulate) as u64;
+        let tokens = (self.network.tokens() * self.micro.len()) as u64;
         self.tokens += tokens;
         let seconds = start.elapsed().as_secs_f64();
         Ok(Record {
@@ -277,20 +290,24 @@ impl Trainer {
         Ok(norm)
     }
 
-    /// The mean loss over `count` batches of `validation`, from its start.
+    /// The mean loss over the tokens that count in `count` batches of `validation`, from its start.
     ///
     /// # Errors
     /// If the data or the device fails.
-    pub fn validate(&mut self, validation: &mut Batches, count: usize) -> Result<f64, Error> {
+    pub fn validate(&mut self, validation: &mut Feed, count: usize) -> Result<f64, Error> {
         validation.seek(0);
-        let tokens = self.buffers.tokens.len();
-        self.buffers.weights.fill(1.0 / tokens as f32);
-        let mut sum = 0.0;
+        self.network.drop_out(None)?;
+        let (mut sum, mut total) = (0.0, 0);
+        let micro = &mut self.micro[0];
         for _ in 0..count {
-            self.buffers.next(validation, &self.network)?;
-            sum += f64::from(self.network.loss(&self.buffers.batch())?);
+            next(validation, &self.network, micro)?;
+            let counted = micro.counted();
+            let weight = 1.0 / counted.max(1) as f32;
+            micro.weights.iter_mut().for_each(|w| *w *= weight);
+            sum += f64::from(self.network.loss(&batch(micro))?) * counted as f64;
+            total += counted;
         }
-        let loss = sum / count.max(1) as f64;
+        let loss = sum / total.max(1) as f64;
         if loss.is_finite() {
             let best = self.best_loss.unwrap_or(f32::INFINITY);
             self.best_loss = Some(best.min(loss as f32));
@@ -404,7 +421,7 @@ impl Trainer {
 
     /// Where the next batch begins.
     pub fn position(&self) -> Position {
-        self.batches.position()
+        self.feed.position()
     }
 
     /// Optimizer steps done.
@@ -439,20 +456,34 @@ pub struct About<'a> {
     pub settings: &'a serde_json::Value,
 }
 
-impl Buffers {
-    /// Takes the next batch, in the network's own numbers of tokens.
-    fn next(&mut self, batches: &mut Batches, network: &Network) -> Result<(), Error> {
-        batches.next(&mut self.tokens, &mut self.targets)?;
-        if let Some(vocabulary) = network.vocabulary() {
-            vocabulary.to_rows(&mut self.tokens)?;
-            vocabulary.to_rows(&mut self.targets)?;
-        }
-        Ok(())
-    }
+/// Reads a parameter by name into values of these dimensions.
+pub type ReadParameter<'a> = &'a mut dyn FnMut(&str, &[usize], &mut [f32]) -> Result<(), Error>;
 
-    fn batch(&self) -> Batch<'_> {
-        Batch { tokens: &self.tokens, targets: &self.targets, weights: &self.weights }
+/// Draws the values that a parameter begins with, from a stream of its own, so that none depends
+/// on another.
+pub fn initialize(parameter: &Parameter, random: &Rng, values: &mut [f32]) {
+    let mut random = random.fork(&parameter.name);
+    match parameter.init {
+        Init::Ones => values.fill(1.0),
+        Init::Zeros => values.fill(0.0),
+        Init::Normal { std } => random.fill_normal(values, std as f32),
+        Init::Uniform { bound } => random.fill_uniform(values, -bound as f32, bound as f32),
     }
+}
+
+/// Takes the next batch, in the network's own numbers of tokens.
+fn next(feed: &mut Feed, network: &Network, micro: &mut MicroBatch) -> Result<(), Error> {
+    feed.next(micro)?;
+    if let Some(vocabulary) = network.vocabulary() {
+        vocabulary.to_rows(&mut micro.tokens)?;
+        vocabulary.to_rows(&mut micro.targets)?;
+    }
+    Ok(())
+}
+
+fn batch(micro: &MicroBatch) -> Batch<'_> {
+    let MicroBatch { tokens, targets, weights, segments } = micro;
+    Batch { tokens, targets, weights, segments }
 }
 
 /// Fills the trained rows of a parameter or moment, and those that are not, from what `whole`
@@ -462,8 +493,8 @@ fn fill(
     dims: &[usize],
     trained: &mut [f32],
     frozen: &mut Option<Frozen>,
-    whole: impl FnOnce(&[usize], &mut [f32]) -> Result<(), checkpoint::Error>,
-) -> Result<(), checkpoint::Error> {
+    whole: impl FnOnce(&[usize], &mut [f32]) -> Result<(), Error>,
+) -> Result<(), Error> {
     let Some(frozen) = frozen else { return whole(dims, trained) };
     let dims = frozen.whole_dims(dims);
     let mut table = vec![0.0; dims.iter().product()];

@@ -63,6 +63,8 @@ fn options(layout: Layout, compute: DataType, recompute: Recompute) -> NetworkOp
         forward_products,
         recompute,
         head_rows: None,
+        lora: None,
+        packed: false,
     }
 }
 
@@ -77,7 +79,7 @@ fn tokens(micro: usize) -> (Vec<i32>, Vec<i32>, Vec<f32>) {
 /// The loss of the first micro-batch alone.
 fn evaluate(network: &mut Network) -> f32 {
     let (tokens, targets, weights) = tokens(0);
-    let batch = Batch { tokens: &tokens, targets: &targets, weights: &weights };
+    let batch = Batch { tokens: &tokens, targets: &targets, weights: &weights, segments: &[] };
     network.loss(&batch).expect("the loss can be computed")
 }
 
@@ -86,7 +88,7 @@ fn step(network: &mut Network) -> (Vec<f32>, Vec<Vec<f32>>) {
     let mut losses = vec![];
     for (micro, mode) in [Accumulation::Replace, Accumulation::Add].into_iter().enumerate() {
         let (tokens, targets, weights) = tokens(micro);
-        let batch = Batch { tokens: &tokens, targets: &targets, weights: &weights };
+        let batch = Batch { tokens: &tokens, targets: &targets, weights: &weights, segments: &[] };
         losses.push(network.loss_and_gradient(&batch, mode).expect("the step can be taken"));
     }
     let read = |p: &train::ParameterState| {
@@ -197,7 +199,7 @@ fn a_batch_of_another_size_is_an_error() {
     let options = options(Layout::TokenMajor, DataType::Fp32, Recompute::Cheap);
     let mut network = network(&cpu(), &config(true), &options);
     let (ids, weights) = (vec![1; SHAPE.tokens()], vec![0.1; SHAPE.tokens() - 1]);
-    let batch = Batch { tokens: &ids, targets: &ids, weights: &weights };
+    let batch = Batch { tokens: &ids, targets: &ids, weights: &weights, segments: &[] };
     let error = network.loss(&batch).expect_err("there is a weight too few").to_string();
     assert!(error.contains("21") && error.contains("20"), "{error}");
 }

@@ -45,6 +45,8 @@ fn network_options(compute: DataType) -> NetworkOptions {
         forward_products: runtime::Products::Native,
         recompute: passes::autodiff::Recompute::Cheap,
         head_rows: None,
+        lora: None,
+        packed: false,
     }
 }
 
@@ -169,13 +171,16 @@ fn a_run_is_that_of_a_model_with_the_small_vocabulary() {
         let rows: Vec<u32> = (0..USED.len() as u32).collect();
         let network = network_in(&small, compute);
         let by_hand =
-            Trainer::from_parameters(network, options(), batches(&rows, None), &mut begin);
+            Trainer::from_checkpoint(network, options(), batches(&rows, None), &mut begin);
         let mut by_hand = by_hand.expect("the parameters fit");
 
         let mut compact = new(compacted(&config, compute, &USED));
         assert_eq!(steps(&mut compact, 6), steps(&mut by_hand, 6), "tied {tied}, {compute}");
         let validate = |trainer: &mut Trainer, ids: &[u32]| {
-            trainer.validate(&mut batches(ids, None), 2).expect("it can be validated").to_bits()
+            trainer
+                .validate(&mut batches(ids, None).into(), 2)
+                .expect("it can be validated")
+                .to_bits()
         };
         assert_eq!(validate(&mut compact, &USED), validate(&mut by_hand, &rows));
         std::fs::remove_dir_all(folder).expect("the folder can be removed");
@@ -202,7 +207,8 @@ fn restricted_loss(config: &Config, saved: &Path) -> f64 {
         weights[position] = 1.0;
         let mut surprise = |target: i32| {
             let targets = vec![target; count];
-            let batch = Batch { tokens: &tokens, targets: &targets, weights: &weights };
+            let batch =
+                Batch { tokens: &tokens, targets: &targets, weights: &weights, segments: &[] };
             f64::from(network.loss(&batch).expect("the loss can be computed"))
         };
         let used: f64 = USED.iter().map(|&id| (-surprise(id as i32)).exp()).sum();
@@ -220,7 +226,8 @@ fn the_loss_is_that_of_the_logits_that_are_used() {
         for when in ["at first", "after eight steps"] {
             let saved = save(&trainer, &config, &folder);
             let expected = restricted_loss(&config, &saved);
-            let found = trainer.validate(&mut batches(&USED, None), 1).expect("there is a batch");
+            let found =
+                trainer.validate(&mut batches(&USED, None).into(), 1).expect("there is a batch");
             // Some forty roundings of 6·10⁻⁸ in a loss of about 1.8, and as many in the other way.
             assert!((found - expected).abs() < 1e-5, "{when}, tied {tied}: {found}, {expected}");
             steps(&mut trainer, 8);
@@ -321,7 +328,7 @@ fn rows_come_and_go_between_runs() {
     let mut begin = Checkpoint::open(&saved).expect("it can be read");
     let network = compacted(&config, DataType::Fp32, &other);
     let begun =
-        Trainer::from_parameters(network, options(), batches(&other, None), &mut begin).unwrap();
+        Trainer::from_checkpoint(network, options(), batches(&other, None), &mut begin).unwrap();
     assert_eq!(begun.trained(), Some(&both));
     let trainer = resume(network_in(&config, DataType::Fp32), &USED, &saved);
     assert_eq!(trainer.trained(), None);
@@ -334,8 +341,9 @@ fn what_does_not_fit_is_refused() {
     // Tokens that nobody has looked for, in training and in validation.
     let mut trainer = new(compacted(&config, DataType::Fp32, &USED));
     let message = |error: train::Error| error.to_string();
-    let mut others = batches(&[3, 7, 4], None);
-    let refused = trainer.validate(&mut others, 5).map_err(message).expect_err("4 has no row");
+    let others = batches(&[3, 7, 4], None);
+    let refused =
+        trainer.validate(&mut others.into(), 5).map_err(message).expect_err("4 has no row");
     assert_eq!(
         refused,
         "token 4 is not one that the data used when the run began: have they changed?"

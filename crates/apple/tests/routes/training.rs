@@ -42,6 +42,8 @@ fn trainer(engine: Arc<dyn Engine>, weights: WeightStrategy) -> Trainer {
         forward_products: runtime::Products::Native,
         recompute: Recompute::Everything,
         head_rows: None,
+        lora: None,
+        packed: false,
     };
     let network = Network::new(&device, &config, &options).unwrap();
     let mut random = Rng::new(3);

@@ -43,6 +43,17 @@ pub enum Matrix {
     B,
 }
 
+impl Matrix {
+    /// The input of an adapted layer that it is, for the parameter `port`.
+    pub fn input(self, port: &str) -> String {
+        let update = Update { parameter: port.to_owned(), rank: 0, scale: 1.0, dropout: false };
+        match self {
+            Matrix::A => update.a(),
+            Matrix::B => update.b(),
+        }
+    }
+}
+
 impl Lora {
     /// What the update is multiplied by.
     pub fn scale(&self) -> f64 {

@@ -3,11 +3,20 @@
 //! [`Tokens`] is a long row of token ids, in memory or in a file. [`split`] sets its end aside for
 //! validation. [`Batches`] cuts windows out of a part of it, and its whole state is one
 //! [`Position`], so that a run resumes with exactly the windows that it would have seen.
+//!
+//! [`Samples`] are texts apart, of which only a part may count: answers to prompts. [`Packs`] puts
+//! several into one sequence. A [`Feed`] is either.
 
 mod batches;
+mod feed;
+mod packs;
+mod samples;
 mod tokens;
 
 pub use batches::{Batches, Order, Position, split};
+pub use feed::{Feed, MicroBatch};
+pub use packs::Packs;
+pub use samples::{Sample, Samples};
 pub use tokens::{Progress, Tokens, Width};
 
 use std::path::PathBuf;
@@ -96,6 +105,17 @@ pub enum Error {
     TooShort {
         /// How many tokens there are.
         found: u64,
+        /// The length of a sequence.
+        sequence: usize,
+    },
+    /// Nothing to train on.
+    #[error("there are no samples")]
+    NoSamples,
+    /// A sample was not cut to the length of a sequence.
+    #[error("a sample of {found} tokens does not fit a sequence of {sequence}: at most {} do", sequence + 1)]
+    LongSample {
+        /// Its tokens.
+        found: usize,
         /// The length of a sequence.
         sequence: usize,
     },

@@ -1,9 +1,7 @@
 //! What a network is put together with: compiled functions, surfaces and their names.
 
-use super::ParameterState;
 use crate::Error;
 use mil::{Function, Program};
-use models::Config;
 use runtime::{Bindings, CompileOptions, Device, Executable, Port, Products, Request, Staging};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,30 +27,30 @@ impl Build<'_> {
         Ok(Surface::from_slice(values)?)
     }
 
-    pub fn parameters(&mut self, config: &Config) -> Result<Vec<ParameterState>, Error> {
-        let mut states = vec![];
-        for spec in models::parameters(config)? {
-            let bytes = spec.dims.iter().product::<usize>() * 4;
-            let (value, gradient) = (self.surface(bytes)?, self.surface(bytes)?);
-            states.push(ParameterState { spec, value, gradient });
-        }
-        Ok(states)
-    }
-
-    /// Compiles a function whose parameters are `parameters`; the gradients of parameters that it
-    /// gives can be accumulated.
+    /// Compiles a function whose parameters are `parameters`; their gradients can be accumulated.
     pub fn compile(
         &mut self,
         function: Function,
         parameters: &[String],
     ) -> Result<Arc<dyn Executable>, Error> {
+        self.compile_for(function, parameters, parameters)
+    }
+
+    /// Compiles a function of which the inputs `staged` change only when they are staged; the
+    /// gradients of the inputs `trained` can be accumulated.
+    pub fn compile_for(
+        &mut self,
+        function: Function,
+        staged: &[String],
+        trained: &[String],
+    ) -> Result<Arc<dyn Executable>, Error> {
         let options = CompileOptions {
-            parameters: parameters
+            parameters: staged
                 .iter()
                 .filter(|name| function.input(name).is_some())
                 .cloned()
                 .collect(),
-            accumulators: parameters
+            accumulators: trained
                 .iter()
                 .map(|name| format!("d_{name}"))
                 .filter(|name| function.output(name).is_some())

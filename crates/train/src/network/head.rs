@@ -157,11 +157,13 @@ impl Size {
         [x, d_x]: [Surface; 2],
     ) -> Result<Size, Error> {
         let function = models::head(config, shape, options.layout, options.head_compute)?;
-        let wrt = ["x", "final_norm", "classifier"].map(str::to_owned);
+        let [stream, parameters @ ..] = ["x", "final_norm", "classifier"].map(str::to_owned);
+        // Beside an adapter, the head stays as it is.
+        let trained = if options.lora.is_some() { &[][..] } else { &parameters };
+        let wrt: Vec<String> = [stream].iter().chain(trained).cloned().collect();
         let gradient = autodiff::value_and_gradient(&function, &wrt)?;
-        let [_, parameters @ ..] = wrt;
         let loss = build.compile(function, &parameters)?;
-        let loss_and_gradient = build.compile(gradient, &parameters)?;
+        let loss_and_gradient = build.compile_for(gradient, &parameters, trained)?;
 
         let bytes = shape.tokens() * 4;
         let (targets, weights) = (build.surface(bytes)?, build.surface(bytes)?);

@@ -7,14 +7,21 @@
 //! Letters: B batch, S sequence, T = B·S tokens, D width, L layers.
 
 mod build;
+mod dropout;
 mod head;
+mod layers;
+mod parameters;
 
 use crate::Error;
+use crate::rng::Rng;
 use crate::vocabulary::Vocabulary;
 use build::{Build, Names};
-use head::{Ends, Head};
+use dropout::Dropout;
+use head::Head;
+use layers::{Layers, Parts, Streams};
 use mil::DataType;
-use models::{Config, Layout, Parameter, Role, Shape};
+use models::{Config, Layout, Lora, Shape};
+pub use parameters::{BaseParameter, ParameterState};
 use passes::autodiff::{self, Recompute};
 use runtime::{Accumulation, Device, Products, Request, Staging};
 use std::sync::Arc;
@@ -22,14 +29,21 @@ use surface::Surface;
 
 /// A model compiled for training on one device.
 pub struct Network {
-    /// Every parameter, in the order of [`models::parameters`].
+    /// What is trained: every parameter in the order of [`models::parameters`], or those of an
+    /// adapter in the order of [`Lora::parameters`].
     pub parameters: Vec<ParameterState>,
+    /// The model's own parameters, where an adapter is trained beside them.
+    pub base: Vec<BaseParameter>,
     /// Input token ids, `[T]` int32.
     input: Surface,
+    /// What positions see, `[B, 1, 1, S, S]`, of packed samples.
+    mask: Option<Mask>,
+    dropout: Option<Dropout>,
     embed: Box<dyn Request>,
-    layers: Vec<LayerRequests>,
+    layers: Layers,
     head: Head,
-    embed_gradient: Box<dyn Request>,
+    /// Unless the embedding stays as it is.
+    embed_gradient: Option<Box<dyn Request>>,
     tokens: usize,
     tied: bool,
     vocabulary: Option<Arc<Vocabulary>>,
@@ -37,14 +51,11 @@ pub struct Network {
     scratch_bytes: usize,
 }
 
-/// A parameter's memory.
-pub struct ParameterState {
-    /// Name, shape and role.
-    pub spec: Parameter,
-    /// Master weights, fp32.
-    pub value: Surface,
-    /// Gradient of the current step, fp32.
-    pub gradient: Surface,
+/// The input `mask` of the layers.
+struct Mask {
+    surface: Surface,
+    seq: usize,
+    window: Option<usize>,
 }
 
 /// How to build a [`Network`].
@@ -74,16 +85,16 @@ pub struct NetworkOptions {
     /// The most tokens whose logits exist at once; by default as many as take 64 MiB, but not
     /// fewer than 256.
     pub head_rows: Option<usize>,
+    /// The adapter that is trained instead of the model's own parameters.
+    pub lora: Option<Lora>,
+    /// Whether sequences are of several samples that must not see each other; then every batch
+    /// has segments.
+    pub packed: bool,
 }
 
 /// Micro-batches from which it pays to pack parameters once for all of them. Packing writes them to
 /// memory and reads them back, which takes about as long as packing anew three times in a cache.
 const MANY: usize = 4;
-
-struct LayerRequests {
-    forward: Box<dyn Request>,
-    backward: Box<dyn Request>,
-}
 
 impl Network {
     /// The same for the used tokens of a vocabulary: embedding and classifier have a row for each
@@ -108,124 +119,84 @@ impl Network {
     }
 
     /// Compiles the model's functions and binds them; parameters are zero until written.
+    ///
+    /// # Errors
+    /// If a function cannot be built or compiled, or the layout does not offer what is asked for.
     pub fn new(
         device: &dyn Device,
         config: &Config,
         options: &NetworkOptions,
     ) -> Result<Network, Error> {
         let (shape, layout) = (options.shape, options.layout);
+        for (asked, what) in [(options.lora.is_some(), "adapters"), (options.packed, "packing")] {
+            if asked && layout == Layout::ChannelFirst {
+                return Err(Error::ChannelFirst(what));
+            }
+        }
         let staging = match options.micro_batches {
             0..MANY => Staging::Often,
             _ => Staging::Rare,
         };
         let products = Products::Native;
         let mut build = Build { device, staging, products, surface_bytes: 0, scratch_bytes: 0 };
-        let parameters = build.parameters(config)?;
+        let (parameters, base) = parameters::allocate(&mut build, config, options.lora.as_ref())?;
 
         let embed = models::embed(config, shape, layout, options.head_compute)?;
-        let layer = models::layer(config, shape, layout, options.compute)?;
-
-        let layer_ports = ports_of(&parameters, |role| match role {
-            Role::Layer { index: 0, port } => Some(port.to_string()),
-            _ => None,
-        });
-        let wrt = ["x".to_owned()].into_iter().chain(layer_ports.iter().cloned()).collect();
-        let layer_gradient = autodiff::differentiate(
-            &layer,
-            &autodiff::Options {
-                wrt,
-                recompute: match (layout, options.recompute) {
-                    (Layout::ChannelFirst, Recompute::Cheap) => Recompute::Everything,
-                    (_, recompute) => recompute,
-                },
-                keep: models::taps(config, layout),
-                repeat: models::repeated(layout),
-            },
-        )?;
-        let embed_gradient = autodiff::differentiate(
-            &embed,
-            &autodiff::Options {
-                wrt: vec!["embedding".into()],
-                recompute: options.recompute,
-                ..autodiff::Options::default()
-            },
-        )?;
-
+        let embed_gradient = match options.lora {
+            Some(_) => None,
+            None => {
+                let options = autodiff::Options {
+                    wrt: vec!["embedding".into()],
+                    recompute: options.recompute,
+                    ..autodiff::Options::default()
+                };
+                Some(autodiff::differentiate(&embed, &options)?.backward)
+            }
+        };
         let table = ["embedding".to_owned()];
         let embed = build.compile(embed, &table)?;
-        build.products = options.forward_products;
-        let forward = build.compile(layer_gradient.forward, &layer_ports)?;
-        build.products = Products::Native;
-        let backward = build.compile(layer_gradient.backward, &layer_ports)?;
-        let embed_gradient = build.compile(embed_gradient.backward, &table)?;
+        let embed_gradient =
+            embed_gradient.map(|function| build.compile(function, &table)).transpose()?;
 
         let tokens = shape.tokens();
         let input = build.surface(tokens * 4)?;
         let tables = models::rope_tables(config, 0, shape.seq);
         let (cos, sin) = (build.filled(&tables.cos)?, build.filled(&tables.sin)?);
-        let width = tokens * config.dim * 4;
-        let mut activations = vec![];
-        for _ in 0..=config.layers {
-            activations.push(build.surface(width)?);
-        }
-        // A layer reads the gradient of its output from one and writes that of its input to the
-        // next; what it read must stay until it has finished, while the layer before it runs.
-        let gradients = [build.surface(width)?, build.surface(width)?, build.surface(width)?];
-
+        let mask = match options.packed {
+            true => {
+                let surface = build.surface(tokens * shape.seq * 4)?;
+                Some(Mask { surface, seq: shape.seq, window: config.sliding_window })
+            }
+            false => None,
+        };
         let mut common = Names::default();
         common.add("tokens", &input);
         common.add("rope_cos", &cos);
         common.add("rope_sin", &sin);
-        for state in &parameters {
-            let port = match &state.spec.role {
-                Role::Embedding => "embedding",
-                Role::FinalNorm => "final_norm",
-                Role::Classifier => "classifier",
-                Role::Layer { .. } => continue,
-            };
-            common.add(port, &state.value);
-            common.add(&format!("d_{port}"), &state.gradient);
-            if config.tied && port == "embedding" {
-                common.add("classifier", &state.value);
-                common.add("d_classifier", &state.gradient);
-            }
+        if let Some(mask) = &mask {
+            common.add("mask", &mask.surface);
         }
+        parameters::name_shared(&mut common, &parameters, &base, config.tied);
 
-        let mut layers = vec![];
-        for index in 0..config.layers {
-            let mut names = common.clone();
-            names.add("x", &activations[index]);
-            names.add("y", &activations[index + 1]);
-            names.add("d_y", &gradients[(index + 1) % 3]);
-            names.add("d_x", &gradients[index % 3]);
-            for state in &parameters {
-                if let Role::Layer { index: i, port } = &state.spec.role
-                    && *i == index
-                {
-                    names.add(port, &state.value);
-                    names.add(&format!("d_{port}"), &state.gradient);
-                }
-            }
-            // What the forward function gives beyond `y` is kept for the backward function.
-            for port in forward.outputs() {
-                if port.name != "y" {
-                    names.add(&port.name, &build.surface(port.bytes)?);
-                }
-            }
-            layers.push(LayerRequests {
-                forward: names.bind(&forward)?,
-                backward: names.bind(&backward)?,
-            });
-        }
+        let streams = Streams::new(&mut build, config, tokens)?;
+        let mut dropout = match &options.lora {
+            Some(lora) if lora.dropout > 0.0 => Some(Dropout::new(lora.dropout)),
+            _ => None,
+        };
+        let parts =
+            Parts { common: &common, streams: &streams, parameters: &parameters, base: &base };
+        let layers = Layers::new(&mut build, config, options, parts, dropout.as_mut())?;
         let mut names = common.clone();
-        names.add("x", &activations[0]);
-        names.add("d_x", &gradients[0]);
+        let (first, last) = (streams.around(0), streams.around(config.layers));
+        names.add("x", first.x);
+        names.add("d_x", first.d_x);
         let embed = names.bind(&embed)?;
-        let embed_gradient = names.bind(&embed_gradient)?;
-        let ends = Ends { x: &activations[config.layers], d_x: &gradients[config.layers % 3] };
-        let head = Head::new(&mut build, config, options, &common, ends)?;
+        let embed_gradient = embed_gradient.map(|function| names.bind(&function)).transpose()?;
+        let head = Head::new(&mut build, config, options, &common, last)?;
         Ok(Network {
             input,
+            mask,
+            dropout,
             embed,
             layers,
             head,
@@ -236,6 +207,7 @@ impl Network {
             surface_bytes: build.surface_bytes,
             scratch_bytes: build.scratch_bytes,
             parameters,
+            base,
         })
     }
 
@@ -262,13 +234,30 @@ impl Network {
     /// Tells the device that parameters have changed.
     pub fn stage(&mut self) -> Result<(), Error> {
         self.embed.stage()?;
-        for layer in &mut self.layers {
-            layer.forward.stage()?;
-            layer.backward.stage()?;
-        }
+        self.layers.stage()?;
         self.head.stage()?;
-        self.embed_gradient.stage()?;
+        if let Some(request) = &mut self.embed_gradient {
+            request.stage()?;
+        }
         Ok(())
+    }
+
+    /// Reads the model's own parameters, beside which an adapter is trained: `read` is given each
+    /// name, dimensions and room for the values.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn read_base(&mut self, read: crate::ReadParameter<'_>) -> Result<(), Error> {
+        for BaseParameter { spec, value } in &self.base {
+            read(&spec.name, &spec.dims, value.write()?.as_mut_slice())?;
+        }
+        self.stage()
+    }
+
+    /// Draws what dropout leaves of the next batches, from a generator of its own for each layer
+    /// and module; without one, dropout leaves everything. Does nothing without dropout.
+    pub fn drop_out(&mut self, random: Option<&Rng>) -> Result<(), Error> {
+        self.dropout.as_mut().map_or(Ok(()), |dropout| dropout.draw(random))
     }
 
     /// The loss of one micro-batch: Σ weight·(−ln p(target)), in nats.
@@ -294,27 +283,18 @@ impl Network {
     /// parameters while it runs the layer before.
     fn backward(&mut self, batch: &Batch, accumulation: Accumulation) -> Result<f32, Error> {
         let loss = self.head.loss_and_gradient(batch, accumulation)?;
-        let mut running: Option<&mut Box<dyn Request>> = None;
-        for layer in self.layers.iter_mut().rev() {
-            layer.backward.evaluate(accumulation)?;
-            // The next layer writes over what this one has read.
-            match running {
-                Some(later) => later.finish()?,
-                None => self.head.finish()?,
-            }
-            running = Some(&mut layer.backward);
+        self.layers.backward(accumulation, || self.head.finish())?;
+        if let Some(request) = &mut self.embed_gradient {
+            // A tied classifier has written this micro-batch's gradient already.
+            request.evaluate(if self.tied { Accumulation::Add } else { accumulation })?;
         }
-        // A tied classifier has written this micro-batch's gradient already.
-        let embedding = if self.tied { Accumulation::Add } else { accumulation };
-        self.embed_gradient.evaluate(embedding)?;
         Ok(loss)
     }
 
     /// Waits until every gradient is there.
     fn finish(&mut self) -> Result<(), Error> {
-        let layers = self.layers.iter_mut().flat_map(|l| [&mut l.forward, &mut l.backward]);
-        let others = [&mut self.embed, &mut self.embed_gradient];
-        let all: Vec<Result<(), runtime::Error>> = layers
+        let others = [&mut self.embed].into_iter().chain(&mut self.embed_gradient);
+        let all: Vec<Result<(), runtime::Error>> = (self.layers.requests())
             .chain(others)
             .map(|request| request.finish())
             .chain([self.head.finish()])
@@ -323,13 +303,14 @@ impl Network {
     }
 
     fn forward(&mut self, batch: &Batch) -> Result<(), Error> {
-        batch.check(self.tokens)?;
+        batch.check(self.tokens, self.mask.is_some())?;
         self.input.write()?.as_mut_slice::<i32>().copy_from_slice(batch.tokens);
-        self.embed.evaluate(Accumulation::Replace)?;
-        for layer in &mut self.layers {
-            layer.forward.evaluate(Accumulation::Replace)?;
+        if let Some(Mask { surface, seq, window }) = &self.mask {
+            let mut mask = surface.write()?;
+            models::fill_mask(mask.as_mut_slice(), batch.segments, *seq, *window);
         }
-        Ok(())
+        self.embed.evaluate(Accumulation::Replace)?;
+        self.layers.forward()
     }
 }
 
@@ -342,19 +323,18 @@ pub struct Batch<'a> {
     pub targets: &'a [i32],
     /// Weight of each position's loss; 0 leaves it out.
     pub weights: &'a [f32],
+    /// The sample of each position, of a network for packed samples; otherwise not read.
+    pub segments: &'a [u32],
 }
 
 impl Batch<'_> {
-    fn check(&self, tokens: usize) -> Result<(), Error> {
-        for found in [self.tokens.len(), self.targets.len(), self.weights.len()] {
+    fn check(&self, tokens: usize, packed: bool) -> Result<(), Error> {
+        let segments = if packed { self.segments.len() } else { tokens };
+        for found in [self.tokens.len(), self.targets.len(), self.weights.len(), segments] {
             if found != tokens {
                 return Err(Error::BatchSize { expected: tokens, found });
             }
         }
         Ok(())
     }
-}
-
-fn ports_of(parameters: &[ParameterState], port: impl Fn(&Role) -> Option<String>) -> Vec<String> {
-    parameters.iter().filter_map(|p| port(&p.spec.role)).collect()
 }

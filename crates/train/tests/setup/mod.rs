@@ -38,6 +38,8 @@ pub fn network_in(config: &Config, compute: DataType) -> Network {
         forward_products: Products::Native,
         recompute: Recompute::Cheap,
         head_rows: None,
+        lora: None,
+        packed: false,
     };
     Network::new(&device, config, &options).expect("the model compiles")
 }

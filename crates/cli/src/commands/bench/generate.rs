@@ -10,7 +10,7 @@ use ::train::rng::Rng;
 use anyhow::ensure;
 use clap::Args;
 use cpu::CpuDevice;
-use models::{Config, Init};
+use models::Config;
 use runtime::{Device, Products};
 use surface::Surface;
 
@@ -235,11 +235,7 @@ fn random(config: &Config) -> anyhow::Result<Weights> {
         let surface = Surface::new(parameter.dims.iter().product::<usize>() * size_of::<f32>())?;
         let mut writing = surface.write()?;
         let values = writing.as_mut_slice::<f32>();
-        match parameter.init {
-            Init::Ones => values.fill(1.0),
-            Init::Zeros => values.fill(0.0),
-            Init::Normal { std } => random.fork(&parameter.name).fill_normal(values, std as f32),
-        }
+        train::initialize(&parameter, &random, values);
         drop(writing);
         weights.insert(parameter.name, surface);
     }

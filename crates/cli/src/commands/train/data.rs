@@ -7,7 +7,7 @@ use models::Config;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use train::data::{Batches, Order, Position, Tokens, split};
+use train::data::{Batches, Feed, Order, Position, Tokens, split};
 use train::stories::{Part, Stories};
 use train::tokenizer::Tokenizer;
 use train::vocabulary::{UsedIds, Vocabulary};
@@ -133,11 +133,12 @@ impl Data {
     }
 
     /// Batches for validation, if anything was set aside: always the same ones.
-    pub fn validation(&self, settings: &Settings) -> anyhow::Result<Option<Batches>> {
+    pub fn validation(&self, settings: &Settings) -> anyhow::Result<Option<Feed>> {
         let Some((tokens, range)) = &self.held_out else { return Ok(None) };
         let position = Position { order: Order::Sequential, seed: 0, windows: 0 };
         let (batch, seq) = (settings.batch, settings.seq);
-        Ok(Some(Batches::new(Arc::clone(tokens), range.clone(), batch, seq, position)?))
+        let batches = Batches::new(Arc::clone(tokens), range.clone(), batch, seq, position)?;
+        Ok(Some(batches.into()))
     }
 }
 

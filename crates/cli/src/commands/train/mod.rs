@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use train::checkpoint::{self, Checkpoint};
-use train::data::Batches;
+use train::data::{Batches, Feed};
 use train::metrics::{self, Writer};
 use train::{About, Network, Trainer, TrainerOptions};
 
@@ -120,7 +120,7 @@ impl Train {
         let mut trainer = match (&mut previous, start) {
             (Some(checkpoint), _) => Trainer::resume(network, options, training, checkpoint)?,
             (None, Some(mut checkpoint)) => {
-                Trainer::from_parameters(network, options, training, &mut checkpoint)?
+                Trainer::from_checkpoint(network, options, training, &mut checkpoint)?
             }
             (None, None) => Trainer::new(network, options, training, settings.seed)?,
         };
@@ -234,7 +234,7 @@ impl Run<'_> {
     fn train(
         &self,
         trainer: &mut Trainer,
-        mut validation: Option<&mut Batches>,
+        mut validation: Option<&mut Feed>,
         writer: &mut Writer,
         progress: &Progress,
     ) -> anyhow::Result<Ended> {
