@@ -106,7 +106,8 @@ impl Sample<'_> {
     /// Writes a story from the end of another one on.
     pub fn story(&self, weights: &Weights) -> anyhow::Result<String> {
         let (capacity, compute) = (STORY + 1, self.compute);
-        let options = GeneratorOptions { capacity, compute, products: Products::Native };
+        let options =
+            GeneratorOptions { capacity, compute, products: Products::Native, lora: None };
         let mut generator = Generator::new(self.device, self.config, weights, options)?;
         let sampling = Sampling { temperature: 0.7, top_p: 0.95, seed: self.seed };
         let mut chooser = Chooser::new(Sampler::new(sampling)?, self.trained);

@@ -2,9 +2,10 @@
 //!
 //! Letters: D width, K key-value heads, E head dim, C cache capacity, S new tokens, V vocabulary.
 
-use crate::Error;
+use crate::adapter::Slots;
+use crate::{Adapter, Error};
 use mil::{DataType, Program};
-use models::{CacheShape, Config, Layout, Role, Shape};
+use models::{CacheShape, Config, Layout, Lora, Role, Shape};
 use runtime::{
     Accumulation, Bindings, CompileOptions, Device, Executable, Products, Request, Staging,
 };
@@ -16,7 +17,7 @@ use surface::Surface;
 pub type Weights = BTreeMap<String, Surface>;
 
 /// How to compile a [`Generator`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct GeneratorOptions {
     /// Tokens that the cache holds, C: prompt and answer together.
     pub capacity: usize,
@@ -24,6 +25,8 @@ pub struct GeneratorOptions {
     pub compute: DataType,
     /// How products with parameters are computed.
     pub products: Products,
+    /// The largest adapter that can be loaded, if any: its rank and targets.
+    pub lora: Option<Lora>,
 }
 
 /// A way to read some tokens at once.
@@ -58,6 +61,7 @@ impl Chunk {
 pub struct Generator {
     config: Config,
     capacity: usize,
+    slots: Option<Slots>,
     /// Tokens read so far.
     position: usize,
     /// For fewer and fewer tokens, down to one.
@@ -103,7 +107,16 @@ impl Generator {
         for _ in 0..config.layers {
             caches.push((Surface::new(cache_bytes)?, Surface::new(cache_bytes)?));
         }
-        let build = Build { device, config, ports: &ports, caches: &caches, options, capacity };
+        let slots = options.lora.as_ref().map(|lora| Slots::new(config, lora)).transpose()?;
+        let build = Build {
+            device,
+            config,
+            ports: &ports,
+            caches: &caches,
+            slots: slots.as_ref(),
+            options: &options,
+            capacity,
+        };
         let chunks = CHUNKS.into_iter().filter(|chunk| chunk.fits(capacity));
         let stages = chunks.map(|chunk| build.stage(chunk)).collect::<Result<_, _>>()?;
         let one = Shape { batch: 1, seq: 1 };
@@ -121,6 +134,7 @@ impl Generator {
         Ok(Generator {
             config: *config,
             capacity,
+            slots,
             position: 0,
             stages,
             caches,
@@ -128,6 +142,21 @@ impl Generator {
             classify: classify.bind(bindings)?,
             logits,
         })
+    }
+
+    /// Goes on with an adapter, or without; nothing is compiled. What has been read stays as the
+    /// one before has read it: [`Generator::clear`] forgets it.
+    ///
+    /// # Errors
+    /// If the generator was not compiled for such an adapter, or a matrix has another size; the
+    /// adapter before then stays.
+    pub fn set_adapter(&mut self, adapter: Option<&Adapter>) -> Result<(), Error> {
+        match (&self.slots, adapter) {
+            (Some(slots), Some(adapter)) => slots.load(&self.config, adapter),
+            (Some(slots), None) => slots.clear(),
+            (None, Some(adapter)) => Err(Error::AdapterRank { found: adapter.lora.rank, room: 0 }),
+            (None, None) => Ok(()),
+        }
     }
 
     /// Tokens that can still be read.
@@ -275,7 +304,8 @@ struct Build<'a> {
     config: &'a Config,
     ports: &'a Ports,
     caches: &'a [(Surface, Surface)],
-    options: GeneratorOptions,
+    slots: Option<&'a Slots>,
+    options: &'a GeneratorOptions,
     capacity: usize,
 }
 
@@ -323,6 +353,10 @@ impl Build<'_> {
                 .output("x", &activations[0]),
         )?;
         let function = models::cached_layer(config, cache, options.compute)?;
+        let function = match self.slots {
+            Some(slots) => slots.lora().adapt(&function, config, false)?,
+            None => function,
+        };
         let names: Vec<&str> = self.ports.layers[0].keys().map(String::as_str).collect();
         let executable = self.compile(function, &names, staging)?;
         let mut layers = vec![];
@@ -338,6 +372,9 @@ impl Build<'_> {
                 .output("y", &activations[(index + 1) % 2])
                 .output("k_new", &new.0)
                 .output("v_new", &new.1);
+            // No parameters of the executable: they change whenever another adapter is loaded.
+            let adapter = self.slots.into_iter().flat_map(|slots| slots.of_layer(index));
+            let bindings = adapter.fold(bindings, |b, (name, surface)| b.input(name, surface));
             let bindings = match &mask {
                 None => bindings,
                 Some(mask) => {

@@ -5,9 +5,11 @@
 //! The cache is in surfaces, one pair a layer. This crate knows no particular device.
 #![forbid(unsafe_code)]
 
+mod adapter;
 mod generator;
 mod sample;
 
+pub use adapter::Adapter;
 pub use generator::{Generator, GeneratorOptions, Weights};
 pub use sample::{Sampler, Sampling};
 
@@ -33,6 +35,17 @@ pub enum Error {
         /// Bytes given; 0 if it is missing.
         found: usize,
     },
+    /// An adapter of a higher rank than the generator was compiled for.
+    #[error("the adapter has rank {found}, the generator was compiled for ranks up to {room}")]
+    AdapterRank {
+        /// Its rank.
+        found: usize,
+        /// The largest rank.
+        room: usize,
+    },
+    /// An adapter of a module for which the generator was not compiled.
+    #[error("the adapter has `{0}`, for which the generator was not compiled")]
+    AdapterTarget(String),
     /// More tokens than the cache holds.
     #[error("the context is full: it holds {capacity} tokens")]
     ContextFull {

@@ -130,8 +130,12 @@ fn the_cache_changes_nothing() {
     ];
     for config in configs {
         let weights = weights(&config);
-        let options =
-            GeneratorOptions { capacity: 310, compute: DataType::Fp32, products: Products::Native };
+        let options = GeneratorOptions {
+            capacity: 310,
+            compute: DataType::Fp32,
+            products: Products::Native,
+            lora: None,
+        };
         let mut generator =
             Generator::new(&device, &config, &weights, options).expect("it compiles");
         // Longer than the chunks, so that those and single tokens follow what is cached.
@@ -161,9 +165,14 @@ fn what_does_not_fit_is_refused_and_reads_nothing() {
     let device = CpuDevice::new(Some(1)).expect("a device");
     let config = config(models::RopeStyle::Halves, false, true);
     let mut weights = weights(&config);
-    let options =
-        GeneratorOptions { capacity: 4, compute: DataType::Fp32, products: Products::Native };
-    let mut generator = Generator::new(&device, &config, &weights, options).expect("it compiles");
+    let options = GeneratorOptions {
+        capacity: 4,
+        compute: DataType::Fp32,
+        products: Products::Native,
+        lora: None,
+    };
+    let mut generator =
+        Generator::new(&device, &config, &weights, options.clone()).expect("it compiles");
     let error = generator.read(&[1, 50], |_| ()).expect_err("there is no token 50");
     assert_eq!(error.to_string(), "token 50 is not in the vocabulary of 50");
     let error = generator.read(&[1; 5], |_| ()).expect_err("there is room for four");

@@ -86,7 +86,7 @@ impl Generate {
         }
         let compute = mil::DataType::from_name(&self.dtype).context("an element type")?;
         let products = if self.int8 { Products::Int8 } else { Products::Native };
-        let options = GeneratorOptions { capacity, compute, products };
+        let options = GeneratorOptions { capacity, compute, products, lora: None };
         let mut generator = Generator::new(&*device.device, &config, &weights, options)?;
 
         let mut chooser = model::Chooser::new(sampler, checkpoint.state().trained.as_ref());

@@ -146,6 +146,22 @@ impl Lora {
         Ok(parameters.collect())
     }
 
+    /// Adds the update to the weight that it belongs to: W += s·B·A, row-major; `weight` is
+    /// `[out, in]`, `a` `[R, in]` and `b` `[out, R]`.
+    ///
+    /// # Panics
+    /// If the sizes do not fit each other.
+    pub fn merge(&self, weight: &mut [f32], a: &[f32], b: &[f32]) {
+        let (width, scale) = (a.len() / self.rank, self.scale() as f32);
+        assert_eq!(weight.len() / width, b.len() / self.rank, "as many rows");
+        for (row, b) in weight.chunks_exact_mut(width).zip(b.chunks_exact(self.rank)) {
+            for (b, a) in b.iter().zip(a.chunks_exact(width)) {
+                let factor = scale * b;
+                row.iter_mut().zip(a).for_each(|(w, a)| *w += factor * a);
+            }
+        }
+    }
+
     /// A layer's function with the updates added, whose matrices are further inputs; see
     /// [`passes::adapt`]. With `training` the update is scaled and, if the adapter has dropout,
     /// there is an input for what is kept; without, B is taken to hold the scale.
