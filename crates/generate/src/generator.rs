@@ -79,17 +79,24 @@ pub struct Generator {
 struct Stage {
     seq: usize,
     first: bool,
-    tokens: Surface,
-    rope_cos: Surface,
-    rope_sin: Surface,
-    /// `[S, C]`, unless these are the first tokens.
-    mask: Option<Surface>,
+    inputs: Inputs,
     /// What the last layer gives, `[1, S, D]`.
     result: Surface,
     embed: Box<dyn Request>,
     layers: Vec<Box<dyn Request>>,
     /// New keys and values of the layer that ran last, `[K, S, E]` each.
     new: (Surface, Surface),
+}
+
+/// What changes from one reading to the next. Not every model takes all of it.
+struct Inputs {
+    tokens: Surface,
+    /// `[S]` int32.
+    positions: Surface,
+    rope_cos: Surface,
+    rope_sin: Surface,
+    /// `[S, C]`, unless these are the first tokens.
+    mask: Option<Surface>,
 }
 
 impl Generator {
@@ -121,16 +128,10 @@ impl Generator {
         let stages = chunks.map(|chunk| build.stage(chunk)).collect::<Result<_, _>>()?;
         let one = Shape { batch: 1, seq: 1 };
         let logits = models::logits(config, one, options.compute)?;
-        let parameters = ["final_norm", "classifier"];
-        let classify = build.compile(logits, &parameters, Staging::Rare)?;
+        let classify = build.compile(logits, ports.shared.keys(), Staging::Rare)?;
         let (last, logits) = (Surface::new(config.dim * 4)?, Surface::new(config.vocab * 4)?);
-        let bindings = ports
-            .shared
-            .iter()
-            .filter(|(name, _)| name.as_str() != "embedding")
-            .fold(Bindings::new(), |b, (name, surface)| b.input(name, surface))
-            .input("x", &last)
-            .output("logits", &logits);
+        let bindings =
+            bindings(&*classify, &ports.shared, &[("x", &last)]).output("logits", &logits);
         Ok(Generator {
             config: *config,
             capacity,
@@ -218,22 +219,38 @@ impl Stage {
         capacity: usize,
         caches: &[(Surface, Surface)],
     ) -> Result<(), Error> {
-        for (slot, &token) in self.tokens.write()?.as_mut_slice::<i32>().iter_mut().zip(tokens) {
-            *slot = token as i32;
-        }
-        let tables = models::rope_tables(config, position, self.seq);
-        self.rope_cos.write()?.as_mut_slice::<f32>().copy_from_slice(&tables.cos);
-        self.rope_sin.write()?.as_mut_slice::<f32>().copy_from_slice(&tables.sin);
-        if let Some(mask) = &self.mask {
-            let (mut mask, window) = (mask.write()?, config.sliding_window);
-            models::fill_cache_mask(mask.as_mut_slice(), capacity, position, window);
-        }
+        self.inputs.fill(tokens, position, config, capacity)?;
         self.embed.evaluate(Accumulation::Replace)?;
         for (request, (keys, values)) in self.layers.iter_mut().zip(caches) {
             request.evaluate(Accumulation::Replace)?;
             for (new, cache) in [(&self.new.0, keys), (&self.new.1, values)] {
                 append(new, cache, self.seq, capacity, position, config)?;
             }
+        }
+        Ok(())
+    }
+}
+
+impl Inputs {
+    /// Tokens that stand at `position`.
+    fn fill(
+        &self,
+        tokens: &[u32],
+        position: usize,
+        config: &Config,
+        capacity: usize,
+    ) -> Result<(), Error> {
+        let (mut ids, mut positions) = (self.tokens.write()?, self.positions.write()?);
+        let slots = ids.as_mut_slice::<i32>().iter_mut().zip(positions.as_mut_slice::<i32>());
+        for ((id, place), (at, &token)) in slots.zip((position..).zip(tokens)) {
+            (*id, *place) = (token as i32, at as i32);
+        }
+        let tables = models::rope_tables(config, position, tokens.len());
+        self.rope_cos.write()?.as_mut_slice::<f32>().copy_from_slice(&tables.cos);
+        self.rope_sin.write()?.as_mut_slice::<f32>().copy_from_slice(&tables.sin);
+        if let Some(mask) = &self.mask {
+            let (mut mask, window) = (mask.write()?, config.sliding_window);
+            models::fill_cache_mask(mask.as_mut_slice(), capacity, position, window);
         }
         Ok(())
     }
@@ -275,24 +292,11 @@ impl Ports {
             let Some(surface) = surface.filter(|_| found == expected) else {
                 return Err(Error::Parameter { name: parameter.name, expected, found });
             };
-            let mut add = |port: &str| ports.shared.insert(port.to_owned(), surface.clone());
-            match parameter.role {
-                Role::Embedding => {
-                    add("embedding");
-                    if config.tied {
-                        add("classifier");
-                    }
-                }
-                Role::FinalNorm => {
-                    add("final_norm");
-                }
-                Role::Classifier => {
-                    add("classifier");
-                }
-                Role::Adapter { .. } => {}
-                Role::Layer { index, port } => {
-                    ports.layers[index].insert(port.to_owned(), surface.clone());
-                }
+            for port in parameter.role.outer_ports(config.tied) {
+                ports.shared.insert((*port).to_owned(), surface.clone());
+            }
+            if let Role::Layer { index, port } = parameter.role {
+                ports.layers[index].insert(port.to_owned(), surface.clone());
             }
         }
         Ok(ports)
@@ -310,14 +314,15 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    fn compile(
+    /// Compiles a function; `parameters` are those of them that it takes.
+    fn compile<'b>(
         &self,
         function: mil::Function,
-        parameters: &[&str],
+        parameters: impl Iterator<Item = &'b String>,
         staging: Staging,
     ) -> Result<Arc<dyn Executable>, Error> {
         let options = CompileOptions {
-            parameters: parameters.iter().map(|p| (*p).to_owned()).collect(),
+            parameters: parameters.filter(|p| function.input(p).is_some()).cloned().collect(),
             staging,
             products: self.options.products,
             ..CompileOptions::default()
@@ -330,7 +335,7 @@ impl Build<'_> {
         let Build { config, capacity, options, .. } = *self;
         let shape = Shape { batch: 1, seq };
         let floats = |count: usize| Surface::new(count * 4);
-        let tokens = Surface::new(seq * 4)?;
+        let (tokens, positions) = (Surface::new(seq * 4)?, Surface::new(seq * 4)?);
         let table = seq * config.head_dim / 2;
         let (rope_cos, rope_sin) = (floats(table)?, floats(table)?);
         let cache = CacheShape { seq, capacity: if first { 0 } else { capacity } };
@@ -343,47 +348,49 @@ impl Build<'_> {
 
         let embed = self.compile(
             models::embed(config, shape, Layout::TokenMajor, options.compute)?,
-            &["embedding"],
+            self.ports.shared.keys(),
             staging,
         )?;
-        let embed = embed.bind(
-            Bindings::new()
-                .input("tokens", &tokens)
-                .input("embedding", &self.ports.shared["embedding"])
-                .output("x", &activations[0]),
-        )?;
+        let given = [("tokens", &tokens), ("positions", &positions)];
+        let bound = bindings(&*embed, &self.ports.shared, &given).output("x", &activations[0]);
+        let embed = embed.bind(bound)?;
         let function = models::cached_layer(config, cache, options.compute)?;
         let function = match self.slots {
             Some(slots) => slots.lora().adapt(&function, config, false)?,
             None => function,
         };
-        let names: Vec<&str> = self.ports.layers[0].keys().map(String::as_str).collect();
-        let executable = self.compile(function, &names, staging)?;
+        let executable = self.compile(function, self.ports.layers[0].keys(), staging)?;
         let mut layers = vec![];
         for (index, (ports, (keys, values))) in
             self.ports.layers.iter().zip(self.caches).enumerate()
         {
-            let bindings = ports
-                .iter()
-                .fold(Bindings::new(), |b, (name, surface)| b.input(name, surface))
-                .input("x", &activations[index % 2])
-                .input("rope_cos", &rope_cos)
-                .input("rope_sin", &rope_sin)
+            let mut given = vec![("x", &activations[index % 2])];
+            given.extend([("rope_cos", &rope_cos), ("rope_sin", &rope_sin)]);
+            given.extend(mask.iter().map(|mask| ("mask", mask)));
+            given.extend([("k_cache", keys), ("v_cache", values)]);
+            let bound = bindings(&*executable, ports, &given)
                 .output("y", &activations[(index + 1) % 2])
                 .output("k_new", &new.0)
                 .output("v_new", &new.1);
             // No parameters of the executable: they change whenever another adapter is loaded.
             let adapter = self.slots.into_iter().flat_map(|slots| slots.of_layer(index));
-            let bindings = adapter.fold(bindings, |b, (name, surface)| b.input(name, surface));
-            let bindings = match &mask {
-                None => bindings,
-                Some(mask) => {
-                    bindings.input("mask", mask).input("k_cache", keys).input("v_cache", values)
-                }
-            };
-            layers.push(executable.clone().bind(bindings)?);
+            let bound = adapter.fold(bound, |b, (name, surface)| b.input(name, surface));
+            layers.push(executable.clone().bind(bound)?);
         }
         let result = activations[config.layers % 2].clone();
-        Ok(Stage { seq, first, tokens, rope_cos, rope_sin, mask, result, embed, layers, new })
+        let inputs = Inputs { tokens, positions, rope_cos, rope_sin, mask };
+        Ok(Stage { seq, first, inputs, result, embed, layers, new })
     }
+}
+
+/// Binds those of the parameters and of what else is given that the function takes.
+fn bindings(
+    executable: &dyn Executable,
+    parameters: &BTreeMap<String, Surface>,
+    given: &[(&str, &Surface)],
+) -> Bindings {
+    let parameters = parameters.iter().map(|(name, surface)| (name.as_str(), surface));
+    let taken = |(name, _): &(&str, &Surface)| executable.inputs().iter().any(|p| p.name == *name);
+    let all = parameters.chain(given.iter().copied()).filter(taken);
+    all.fold(Bindings::new(), |b, (name, surface)| b.input(name, surface))
 }

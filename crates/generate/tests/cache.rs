@@ -5,7 +5,7 @@ use generate::{Generator, GeneratorOptions, Weights};
 use mil::{DataType, Function, Program};
 use models::Activation::GeluTanh;
 use models::Layout::TokenMajor;
-use models::{AttentionBias, Config, Role, Shape};
+use models::{Architecture, AttentionBias, Config, Role, Shape};
 use runtime::{Accumulation, Bindings, CompileOptions, Device, Products};
 use std::collections::BTreeMap;
 use surface::Surface;
@@ -71,7 +71,9 @@ fn at_once(device: &CpuDevice, config: &Config, weights: &Weights, tokens: &[u32
     let surface = |values: &[f32]| Surface::from_slice(values).expect("memory");
     let ids: Vec<i32> = tokens.iter().map(|&t| t as i32).collect();
     let tables = models::rope_tables(config, 0, tokens.len());
+    let positions: Vec<i32> = (0..tokens.len() as i32).collect();
     let mut named = BTreeMap::from([
+        ("positions".to_owned(), Surface::from_slice(&positions).expect("memory")),
         ("tokens".to_owned(), Surface::from_slice(&ids).expect("memory")),
         ("rope_cos".to_owned(), surface(&tables.cos)),
         ("rope_sin".to_owned(), surface(&tables.sin)),
@@ -79,17 +81,13 @@ fn at_once(device: &CpuDevice, config: &Config, weights: &Weights, tokens: &[u32
     let parameters = models::parameters(config).expect("the configuration is valid");
     let bind = |named: &mut BTreeMap<String, Surface>, layer: Option<usize>| {
         for p in &parameters {
-            let port = match p.role {
-                Role::Embedding => "embedding",
-                Role::FinalNorm => "final_norm",
-                Role::Classifier => "classifier",
-                Role::Layer { index, port } if Some(index) == layer => port,
-                Role::Layer { .. } | Role::Adapter { .. } => continue,
+            let ports = match p.role {
+                Role::Layer { index, port } if Some(index) == layer => vec![port],
+                role => role.outer_ports(config.tied).to_vec(),
             };
-            named.insert(port.to_owned(), weights[&p.name].clone());
-        }
-        if config.tied {
-            named.insert("classifier".to_owned(), named["embedding"].clone());
+            for port in ports {
+                named.insert(port.to_owned(), weights[&p.name].clone());
+            }
         }
     };
     let fp32 = DataType::Fp32;
@@ -127,6 +125,12 @@ fn the_cache_changes_nothing() {
         Config { sliding_window: Some(60), ..plain },
         Config { attention_bias: AttentionBias::Inputs, ..plain },
         Config { norm_plus_one: true, embedding_scale: true, activation: GeluTanh, ..plain },
+        Config {
+            architecture: Architecture::Gpt2,
+            kv_heads: 4,
+            activation: GeluTanh,
+            ..config(Halves, false, false)
+        },
     ];
     for config in configs {
         let weights = weights(&config);

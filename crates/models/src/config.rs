@@ -1,6 +1,6 @@
 //! What tells one model from another.
 
-use crate::parameters::layer_ports;
+use crate::parameters::{layer_ports, outer};
 use crate::{Error, PRESETS, RopeScaling};
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,22 @@ pub struct Config {
     /// The function between the matrices of the feed-forward part.
     #[serde(default, skip_serializing_if = "is_default")]
     pub activation: Activation,
+    /// What layers are made of.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub architecture: Architecture,
+}
+
+/// What layers are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// Rotations, norms by the mean square, a gated feed-forward part, matrices `[out, in]`.
+    #[default]
+    Llama,
+    /// Learned positions, norms by mean and variance with a bias, a feed-forward part without a
+    /// gate, biases everywhere, and matrices `[in, out]`, one for queries, keys and values
+    /// together. The options of attention and rotation are as in Llama, and mean nothing.
+    Gpt2,
 }
 
 /// Which products of attention add a bias.
@@ -128,6 +144,7 @@ impl Config {
         norm_plus_one: false,
         embedding_scale: false,
         activation: Activation::Silu,
+        architecture: Architecture::Llama,
     };
 
     /// The preset with this name; see [`PRESETS`].
@@ -168,7 +185,7 @@ impl Config {
             return Err(Error::config("kv_heads", self.kv_heads, expected));
         }
         self.check_family()?;
-        if !self.head_dim.is_multiple_of(2) {
+        if self.architecture == Architecture::Llama && !self.head_dim.is_multiple_of(2) {
             let expected = "it must be even, because elements rotate in pairs";
             return Err(Error::config("head_dim", self.head_dim, expected));
         }
@@ -199,9 +216,8 @@ impl Config {
         let ports = layer_ports(self);
         let layer =
             ports.iter().try_fold(0usize, |sum, port| sum.checked_add(count(&port.dims)?))?;
-        let embedding = count(&[self.vocab, self.dim])?;
-        let embeddings = embedding.checked_mul(if self.tied { 1 } else { 2 })?;
-        layer.checked_mul(self.layers)?.checked_add(embeddings)?.checked_add(self.dim)
+        let layers = layer.checked_mul(self.layers)?;
+        outer(self).iter().try_fold(layers, |sum, (_, dims, _)| sum.checked_add(count(dims)?))
     }
 
     /// The number of learned values.

@@ -19,14 +19,14 @@ mod parameters;
 mod presets;
 mod rope;
 
-pub use config::{Activation, AttentionBias, Config, RopeStyle};
+pub use config::{Activation, Architecture, AttentionBias, Config, RopeStyle};
 pub use error::Error;
 pub use llama::{
     CacheShape, Layout, Shape, cached_layer, embed, head, layer, logits, masked_layer, repeated,
     taps,
 };
 pub use lora::{ALL_LINEAR, Lora, Matrix};
-pub use mask::{HIDDEN, fill_cache_mask, fill_mask};
+pub use mask::{HIDDEN, fill_cache_mask, fill_mask, fill_positions};
 pub use parameters::{Init, Parameter, Role, parameters};
 pub use presets::PRESETS;
 pub use rope::{RopeScaling, RopeTables, halves_from_interleaved, rope_tables};

@@ -34,6 +34,26 @@ pub fn fill_mask(mask: &mut [f32], segments: &[u32], seq: usize, window: Option<
     }
 }
 
+/// Fills the input `positions` of [`embed`](crate::embed()), `[T]`, for samples packed behind each
+/// other: every run of one segment in a sequence counts from 0. `segments` is as in [`fill_mask`].
+///
+/// # Panics
+/// If the two differ in length.
+pub fn fill_positions(positions: &mut [i32], segments: &[u32], seq: usize) {
+    assert_eq!(positions.len(), segments.len(), "a position for every token");
+    for (positions, segments) in positions.chunks_mut(seq).zip(segments.chunks(seq)) {
+        let mut sample = None;
+        let mut next = 0;
+        for (position, &segment) in positions.iter_mut().zip(segments) {
+            if sample.replace(segment) != Some(segment) {
+                next = 0;
+            }
+            *position = next;
+            next += 1;
+        }
+    }
+}
+
 /// Fills the input `mask` of [`cached_layer`](crate::cached_layer()), `[S, C]`, for new tokens that
 /// follow `position` others, whose keys and values are in the first slots: 0 where a token sees the
 /// slot's, [`HIDDEN`] where not. The window is as in [`fill_mask`].
@@ -85,6 +105,13 @@ mod tests {
         assert_eq!(picture(&[0; 3], 3, Some(1)), ["x..", ".x.", "..x"]);
         // The same number again later is the same sample: the caller's choice.
         assert_eq!(picture(&[0, 1, 0], 3, None), ["x..", ".x.", "x.x"]);
+    }
+
+    #[test]
+    fn positions_begin_anew_in_every_sample() {
+        let mut positions = [-1; 10];
+        fill_positions(&mut positions, &[4, 4, 4, 9, 9, 9, 2, 2, 7, 7], 5);
+        assert_eq!(positions, [0, 1, 2, 0, 1, 0, 0, 1, 0, 1]);
     }
 
     #[test]

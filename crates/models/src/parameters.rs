@@ -1,8 +1,8 @@
 //! What a model learns.
 //!
-//! D dim, H heads, K kv heads, E head dim, F hidden, V vocabulary.
+//! D dim, H heads, K kv heads, E head dim, F hidden, V vocabulary, P positions.
 
-use crate::{AttentionBias, Config, Error, Matrix};
+use crate::{Architecture, AttentionBias, Config, Error, Matrix};
 
 /// One learned tensor, always fp32 where it is kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +32,12 @@ pub enum Role {
         /// The input's name, such as `wq`.
         port: &'static str,
     },
+    /// Input `position_embedding` of `embed`, of a model that learns its positions.
+    PositionEmbedding,
     /// Input `final_norm` of `head` and `logits`.
     FinalNorm,
+    /// Input `final_norm_bias` of `head` and `logits`, of a model whose norms have one.
+    FinalNormBias,
     /// Input `classifier` of `head` and `logits`, of a model that is not tied.
     Classifier,
     /// Not a model's own but an adapter's ([`Lora`](crate::Lora)): one of the two inputs that
@@ -46,6 +50,21 @@ pub enum Role {
         /// Which of the two.
         matrix: Matrix,
     },
+}
+
+impl Role {
+    /// The inputs that a parameter of a model is, outside the layers.
+    pub fn outer_ports(self, tied: bool) -> &'static [&'static str] {
+        match self {
+            Role::Embedding if tied => &["embedding", "classifier"],
+            Role::Embedding => &["embedding"],
+            Role::PositionEmbedding => &["position_embedding"],
+            Role::FinalNorm => &["final_norm"],
+            Role::FinalNormBias => &["final_norm_bias"],
+            Role::Classifier => &["classifier"],
+            Role::Layer { .. } | Role::Adapter { .. } => &[],
+        }
+    }
 }
 
 /// How a parameter begins.
@@ -73,49 +92,100 @@ const STD: f64 = 0.02;
 /// The parameters of a model, in the order of the computation.
 pub fn parameters(config: &Config) -> Result<Vec<Parameter>, Error> {
     config.validate()?;
-    let (d, v) = (config.dim, config.vocab);
-    let mut all = vec![];
-    let mut add = |name: String, dims: Vec<usize>, role: Role, std: f64| {
-        let matrix = dims.len() > 1;
-        let init = match matrix {
-            true => Init::Normal { std },
-            false if config.norm_plus_one || name.ends_with(".bias") => Init::Zeros,
-            false => Init::Ones,
-        };
-        all.push(Parameter { name, dims, role, decay: matrix, init });
-    };
-    add("model.embed_tokens.weight".into(), vec![v, d], Role::Embedding, STD);
     // Every layer adds two products to the residual stream; this keeps its variance at the start
     // independent of the depth.
     let residual = STD / (2.0 * config.layers as f64).sqrt();
-    for index in 0..config.layers {
-        for Port { port, name, dims } in layer_ports(config) {
-            let std = if matches!(port, "wo" | "w_down") { residual } else { STD };
-            let name = format!("model.layers.{index}.{name}");
-            add(name, dims, Role::Layer { index, port }, std);
-        }
-    }
-    add("model.norm.weight".into(), vec![d], Role::FinalNorm, STD);
-    if !config.tied {
-        add("lm_head.weight".into(), vec![v, d], Role::Classifier, STD);
-    }
-    Ok(all)
+    let parameter = |name: String, dims: Vec<usize>, role| {
+        let matrix = dims.len() > 1;
+        let init = match (matrix, role) {
+            (true, Role::Layer { port: "wo" | "w_down", .. }) => Init::Normal { std: residual },
+            (true, _) => Init::Normal { std: STD },
+            (false, _) if config.norm_plus_one || name.ends_with(".bias") => Init::Zeros,
+            (false, _) => Init::Ones,
+        };
+        Parameter { name, dims, role, decay: matrix, init }
+    };
+    let prefix = match config.architecture {
+        Architecture::Llama => "model.layers",
+        Architecture::Gpt2 => "transformer.h",
+    };
+    let layers = (0..config.layers).flat_map(|index| {
+        layer_ports(config).into_iter().map(move |Port { port, name, dims }| {
+            (format!("{prefix}.{index}.{name}"), dims, Role::Layer { index, port })
+        })
+    });
+    let named = |(name, dims, role): (&str, _, _)| (name.to_owned(), dims, role);
+    let is_first =
+        |(_, _, role): &(_, _, Role)| matches!(role, Role::Embedding | Role::PositionEmbedding);
+    let (first, last): (Vec<_>, Vec<_>) = outer(config).into_iter().partition(is_first);
+    let all = first.into_iter().map(named).chain(layers).chain(last.into_iter().map(named));
+    Ok(all.map(|(name, dims, role)| parameter(name, dims, role)).collect())
 }
 
 /// A parameter of every layer.
 pub(crate) struct Port {
     /// The input's name in the layer's function.
     pub port: &'static str,
-    /// The name in checkpoints, behind `model.layers.N.`.
+    /// The name in checkpoints, behind `model.layers.N.` or what the family has in its place.
     pub name: &'static str,
     /// Dimensions.
     pub dims: Vec<usize>,
 }
 
+fn port(port: &'static str, name: &'static str, dims: &[usize]) -> Port {
+    Port { port, name, dims: dims.to_vec() }
+}
+
+/// The parameters outside the layers: name in checkpoints, dimensions and role, in the order of the
+/// computation.
+pub(crate) fn outer(config: &Config) -> Vec<(&'static str, Vec<usize>, Role)> {
+    let Config { dim: d, vocab: v, max_seq: p, .. } = *config;
+    let mut all = match config.architecture {
+        Architecture::Llama => vec![
+            ("model.embed_tokens.weight", vec![v, d], Role::Embedding),
+            ("model.norm.weight", vec![d], Role::FinalNorm),
+        ],
+        Architecture::Gpt2 => vec![
+            ("transformer.wte.weight", vec![v, d], Role::Embedding),
+            ("transformer.wpe.weight", vec![p, d], Role::PositionEmbedding),
+            ("transformer.ln_f.weight", vec![d], Role::FinalNorm),
+            ("transformer.ln_f.bias", vec![d], Role::FinalNormBias),
+        ],
+    };
+    if !config.tied {
+        all.push(("lm_head.weight", vec![v, d], Role::Classifier));
+    }
+    all
+}
+
 /// The parameters of a layer, in the order of its function's inputs.
 pub(crate) fn layer_ports(config: &Config) -> Vec<Port> {
+    match config.architecture {
+        Architecture::Llama => llama_ports(config),
+        Architecture::Gpt2 => gpt2_ports(config),
+    }
+}
+
+fn gpt2_ports(config: &Config) -> Vec<Port> {
+    let Config { dim: d, hidden: f, .. } = *config;
+    vec![
+        port("attn_norm", "ln_1.weight", &[d]),
+        port("attn_norm_bias", "ln_1.bias", &[d]),
+        port("w_qkv", "attn.c_attn.weight", &[d, 3 * d]),
+        port("b_qkv", "attn.c_attn.bias", &[3 * d]),
+        port("wo", "attn.c_proj.weight", &[d, d]),
+        port("bo", "attn.c_proj.bias", &[d]),
+        port("ffn_norm", "ln_2.weight", &[d]),
+        port("ffn_norm_bias", "ln_2.bias", &[d]),
+        port("w_up", "mlp.c_fc.weight", &[d, f]),
+        port("b_up", "mlp.c_fc.bias", &[f]),
+        port("w_down", "mlp.c_proj.weight", &[f, d]),
+        port("b_down", "mlp.c_proj.bias", &[d]),
+    ]
+}
+
+fn llama_ports(config: &Config) -> Vec<Port> {
     let Config { dim: d, heads: h, kv_heads: k, head_dim: e, hidden: f, .. } = *config;
-    let port = |port, name, dims: &[usize]| Port { port, name, dims: dims.to_vec() };
     let mut ports = vec![
         port("attn_norm", "input_layernorm.weight", &[d]),
         port("wq", "self_attn.q_proj.weight", &[h * e, d]),

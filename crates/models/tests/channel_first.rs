@@ -26,6 +26,7 @@ fn configurations() -> Vec<(Config, Shape)> {
             }
         }
     }
+    // The others are refused.
     let built = |config: &Config| config.activation == Activation::Silu;
     for config in families().into_iter().filter(built) {
         all.push((Config { head_dim: 8, ..config }, Shape { batch: 2, seq: 5 }));
@@ -259,12 +260,20 @@ fn fp16_with_a_loss_scale_is_close_to_fp32() {
 
 #[test]
 fn what_is_not_built_in_this_layout_is_refused_by_name() {
-    let config = Config { activation: Activation::GeluTanh, ..small() };
     let shape = Shape { batch: 1, seq: 4 };
-    let error = models::layer(&config, shape, Layout::ChannelFirst, DataType::Fp16);
-    assert_eq!(
-        error.expect_err("it is not built").to_string(),
-        "the activation gelu_tanh is not built channel-first, the layout of the Neural Engine; \
-         choose another device"
-    );
+    let refused = families().into_iter().filter_map(|config| {
+        let error = models::layer(&config, shape, Layout::ChannelFirst, DataType::Fp16).err()?;
+        Some((config.model_type(), error.to_string()))
+    });
+    let refusal = |what| {
+        format!(
+            "{what} is not built channel-first, the layout of the Neural Engine; choose another \
+             device"
+        )
+    };
+    let expected = [
+        ("gemma", refusal("the activation gelu_tanh")),
+        ("gpt2", refusal("the architecture of gpt2")),
+    ];
+    assert_eq!(refused.collect::<Vec<_>>(), expected);
 }

@@ -190,7 +190,7 @@ impl Trainer {
                 let trained = p.spec.dims.iter().product();
                 vocabulary.map(|vocabulary| Frozen::zeros(vocabulary.clone(), trained))
             }
-            Role::Layer { .. } | Role::FinalNorm | Role::Adapter { .. } => None,
+            _ => None,
         });
         let frozen = frozen.collect();
         let trained = vocabulary.map(|vocabulary| vocabulary.ids());

@@ -1,15 +1,16 @@
 //! The families of models that have names, by their options.
 
-use super::{AttentionBias, Config};
+use super::{Architecture, AttentionBias, Config, RopeStyle};
 use crate::Error;
 
 impl Config {
     /// The family that has these options, as `model_type` in `config.json` calls it: `llama`,
-    /// `mistral`, `qwen2`, `qwen3` or `gemma`.
+    /// `mistral`, `qwen2`, `qwen3`, `gemma` or `gpt2`.
     ///
     /// A Mistral without a window computes what a Llama does, and is called one.
     pub fn model_type(&self) -> &'static str {
         match self {
+            Config { architecture: Architecture::Gpt2, .. } => "gpt2",
             Config { norm_plus_one: true, .. } | Config { embedding_scale: true, .. } => "gemma",
             Config { qk_norm: true, .. } => "qwen3",
             Config { attention_bias: AttentionBias::Inputs, .. } => "qwen2",
@@ -47,6 +48,44 @@ impl Config {
                 format!("the other options are those of {family}, which has it otherwise");
             return Err(Error::config(field, found, expected));
         }
+        match self.architecture {
+            Architecture::Llama => Ok(()),
+            Architecture::Gpt2 => self.check_gpt2(),
+        }
+    }
+
+    /// Refuses what the files of GPT-2 cannot say.
+    fn check_gpt2(&self) -> Result<(), Error> {
+        let refuse = |field, found: String, expected: String| {
+            Err(Error::config(field, found, format!("in gpt2 it must be {expected}")))
+        };
+        let Config { dim, heads, kv_heads, head_dim, .. } = *self;
+        if kv_heads != heads {
+            return refuse("kv_heads", kv_heads.to_string(), format!("`heads`, which is {heads}"));
+        }
+        if heads.checked_mul(head_dim) != Some(dim) {
+            let expected = format!("`dim` by `heads`, which are {dim} and {heads}");
+            return refuse("head_dim", head_dim.to_string(), expected);
+        }
+        if dim.checked_mul(3).is_none_or(|fused| fused > super::LARGEST) {
+            return refuse("dim", dim.to_string(), "below 2^31 by 3".to_owned());
+        }
+        let plain = Config::LLAMA;
+        if self.rope != RopeStyle::Halves || self.rope_theta != plain.rope_theta {
+            let found = format!("{} in {:?}", self.rope_theta, self.rope);
+            return refuse(
+                "rope_theta",
+                found,
+                format!("{} in Halves: nothing turns", plain.rope_theta),
+            );
+        }
+        if self.rope_scaling.is_some() {
+            return refuse(
+                "rope_scaling",
+                "given".to_owned(),
+                "left out: nothing turns".to_owned(),
+            );
+        }
         Ok(())
     }
 }
@@ -54,9 +93,16 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RopeScaling;
+    use crate::config::Activation;
 
     fn tiny() -> Config {
         Config::preset("tiny").expect("the preset is there")
+    }
+
+    fn gpt2() -> Config {
+        let tiny = Config { kv_heads: 6, activation: Activation::GeluTanh, ..tiny() };
+        Config { architecture: Architecture::Gpt2, ..tiny }
     }
 
     #[test]
@@ -70,6 +116,7 @@ mod tests {
             (Config { qk_norm: true, ..tiny() }, "qwen3"),
             (Config { sliding_window: Some(8), ..tiny() }, "mistral"),
             (gemma, "gemma"),
+            (gpt2(), "gpt2"),
         ];
         for (config, family) in all {
             config.validate().expect(family);
@@ -81,6 +128,7 @@ mod tests {
     fn options_that_no_family_has_together_are_refused() {
         let (inputs, all) = (AttentionBias::Inputs, AttentionBias::All);
         let window = Some(8);
+        let linear = Some(RopeScaling::Linear { factor: 2.0 });
         let of = |family: &str| {
             format!("the other options are those of {family}, which has it otherwise")
         };
@@ -104,6 +152,26 @@ mod tests {
             (
                 Config { norm_plus_one: true, ..tiny() },
                 format!("`embedding_scale` is false; {}", of("gemma")),
+            ),
+            (Config { qk_norm: true, ..gpt2() }, format!("`qk_norm` is true; {}", of("gpt2"))),
+            (
+                Config { kv_heads: 2, ..gpt2() },
+                "`kv_heads` is 2; in gpt2 it must be `heads`, which is 6".to_owned(),
+            ),
+            (
+                Config { head_dim: 16, ..gpt2() },
+                "`head_dim` is 16; in gpt2 it must be `dim` by `heads`, which are 192 and 6"
+                    .to_owned(),
+            ),
+            (
+                Config { rope: RopeStyle::Interleaved, ..gpt2() },
+                "`rope_theta` is 10000 in Interleaved; in gpt2 it must be 10000 in Halves: \
+                 nothing turns"
+                    .to_owned(),
+            ),
+            (
+                Config { rope_scaling: linear, ..gpt2() },
+                "`rope_scaling` is given; in gpt2 it must be left out: nothing turns".to_owned(),
             ),
             (
                 Config { sliding_window: Some(0), ..tiny() },

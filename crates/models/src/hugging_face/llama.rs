@@ -2,7 +2,7 @@
 
 use super::keys::{flag, get, kind, number, size, text, typed};
 use super::rope;
-use crate::{Activation, AttentionBias, Config, Error, RopeStyle};
+use crate::{Activation, Architecture, AttentionBias, Config, Error, RopeStyle};
 use serde_json::{Map, Value, json};
 
 /// Our own key: other readers expect the halves, so its absence means them.
@@ -96,6 +96,7 @@ pub(super) fn read(model_type: &str, keys: &Map<String, Value>) -> Result<Option
         norm_plus_one: model_type == "gemma",
         embedding_scale: model_type == "gemma",
         activation: activation(keys, model_type)?,
+        architecture: Architecture::Llama,
     }))
 }
 

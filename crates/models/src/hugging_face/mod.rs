@@ -3,25 +3,29 @@
 //! Whatever would make the model compute something else than this crate builds is refused by
 //! name, never ignored.
 
+mod gpt2;
 pub(crate) mod keys;
 mod llama;
 mod rope;
 
-use crate::{Config, Error};
+use crate::{Architecture, Config, Error};
 use keys::{kind, text};
 use serde_json::Value;
 
 impl Config {
-    /// The configuration in a `config.json` of model type `llama`, `mistral`, `qwen2`, `qwen3` or
-    /// `gemma`.
+    /// The configuration in a `config.json` of model type `llama`, `mistral`, `qwen2`, `qwen3`,
+    /// `gemma` or `gpt2`.
     pub fn from_hugging_face(json: &Value) -> Result<Config, Error> {
         let Some(keys) = json.as_object() else {
             return Err(Error::config("config.json", kind(json), "it must be an object"));
         };
         let model_type = text(keys, "model_type")?.ok_or(Error::Missing("model_type"))?;
-        let Some(config) = llama::read(model_type, keys)? else {
-            let expected = "only llama, mistral, qwen2, qwen3 and gemma are offered";
-            return Err(Error::config("model_type", model_type, expected));
+        let config = match model_type {
+            "gpt2" => gpt2::read(keys)?,
+            _ => llama::read(model_type, keys)?.ok_or_else(|| {
+                let expected = "only llama, mistral, qwen2, qwen3, gemma and gpt2 are offered";
+                Error::config("model_type", model_type, expected)
+            })?,
         };
         config.validate()?;
         Ok(config)
@@ -34,7 +38,10 @@ impl Config {
     /// an interleaved model first, by
     /// [`halves_from_interleaved`](crate::halves_from_interleaved).
     pub fn to_hugging_face(&self) -> Value {
-        llama::written(self)
+        match self.architecture {
+            Architecture::Llama => llama::written(self),
+            Architecture::Gpt2 => gpt2::written(self),
+        }
     }
 }
 
@@ -164,7 +171,8 @@ mod tests {
             (
                 "model_type",
                 json!("gemma2"),
-                "`model_type` is gemma2; only llama, mistral, qwen2, qwen3 and gemma are offered",
+                "`model_type` is gemma2; only llama, mistral, qwen2, qwen3, gemma and gpt2 are \
+                 offered",
             ),
             ("model_type", Value::Null, "`model_type` is missing"),
             ("hidden_size", json!(-3), "`hidden_size` is -3; expected a count"),

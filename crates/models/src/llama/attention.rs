@@ -27,11 +27,12 @@ pub(super) fn heads(
     shape: Shape,
     compute: DataType,
     x: ValueId,
-    rotary: &Rotary,
+    rotary: Option<&Rotary>,
     weights: &LayerParameters,
 ) -> Result<Heads, OpError> {
-    let x = rms_norm(b, config, x, weights.get("attn_norm"))?;
+    let x = weights.norm(b, config, x, "attn_norm")?;
     let x = b.cast(x, compute)?;
+    let Some(rotary) = rotary else { return joined(b, config, shape, compute, x, weights) };
 
     let q = weights.project(b, x, "wq", compute)?; // [B, S, H·E]
     let q = normalize_and_turn(b, config, shape, q, weights.optional("q_norm"), rotary)?;
@@ -44,6 +45,27 @@ pub(super) fn heads(
 
     let v = weights.project(b, x, "wv", compute)?; // [B, S, K·E]
     let v = b.cast(v, compute)?;
+    let v = by_head(b, config, shape, v, 1)?;
+    Ok(Heads { q, k, v })
+}
+
+/// The same where one matrix gives all three, side by side, and positions are in x already; x:
+/// `[B, S, D]` in the compute type.
+fn joined(
+    b: &mut FunctionBuilder,
+    config: &Config,
+    shape: Shape,
+    compute: DataType,
+    x: ValueId,
+    weights: &LayerParameters,
+) -> Result<Heads, OpError> {
+    let qkv = weights.project(b, x, "w_qkv", compute)?; // [B, S, 3·D]
+    let parts = b.split(qkv, &[config.dim; 3], -1)?;
+    let q = b.cast(parts[0], compute)?;
+    let q = by_head(b, config, shape, q, config.group())?;
+    let k = b.cast(parts[1], DataType::Fp32)?;
+    let k = by_head(b, config, shape, k, 1)?;
+    let v = b.cast(parts[2], compute)?;
     let v = by_head(b, config, shape, v, 1)?;
     Ok(Heads { q, k, v })
 }

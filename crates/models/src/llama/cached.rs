@@ -21,7 +21,8 @@ pub struct CacheShape {
 /// The function `cached_layer`: what `layer` gives for the last S tokens of a sequence whose
 /// earlier keys and values are in a cache.
 ///
-/// Inputs, fp32: `x` `[1, S, D]`; `rope_cos` and `rope_sin` `[S, E/2]` of the new positions;
+/// Inputs, fp32: `x` `[1, S, D]`; `rope_cos` and `rope_sin` `[S, E/2]` of the new positions, unless
+/// the model has learned its positions;
 /// `k_cache` and `v_cache` `[K, C, E]`; `mask` `[S, C]`, added to the scores: 0 where a slot is in
 /// use, about −1e9 where not ([`fill_cache_mask`](crate::fill_cache_mask)); then the parameters of `layer`. Unused slots must hold finite
 /// values. Without slots there is none of these three. Outputs, fp32: `y` `[1, S, D]`, and `k_new` and `v_new` `[K, S, E]`, which the caller
@@ -48,7 +49,7 @@ pub fn cached_layer(
     });
     let weights = LayerParameters::inputs(&mut b, config);
 
-    let new = heads(&mut b, config, shape, compute, x, &rotary, &weights)?;
+    let new = heads(&mut b, config, shape, compute, x, rotary.as_ref(), &weights)?;
     let k_new = b.reshape(new.k, &[groups, seq, width])?;
     b.rename(k_new, "k_new");
     let v_new = b.cast(new.v, DataType::Fp32)?;

@@ -1,14 +1,15 @@
 //! Tokens to vectors.
 
 use super::{Layout, Shape, begin, float_input};
-use crate::{Config, Error};
+use crate::{Architecture, Config, Error};
 use mil::{DataType, Function, Type};
 
 /// The function `embed`: row `tokens[t]` of the embedding for every token, times √D with
 /// `embedding_scale`.
 ///
-/// Inputs `tokens` int32 `[T]`, `embedding` fp32 `[V, D]`; output `x` fp32 `[B, S, D]`, or
-/// channel-first `[1, D, 1, T]`.
+/// Inputs `tokens` int32 `[T]`, `embedding` fp32 `[V, D]`; of GPT-2 also `positions` int32 `[T]`, each
+/// token's place in its text from 0, and `position_embedding` fp32 `[P, D]`, whose row is added, P
+/// being `max_seq`. Output `x` fp32 `[B, S, D]`, or channel-first `[1, D, 1, T]`.
 pub fn embed(
     config: &Config,
     shape: Shape,
@@ -23,6 +24,16 @@ pub fn embed(
     let rows = match config.embedding_scale {
         false => rows,
         true => b.scale(rows, (config.dim as f64).sqrt())?,
+    };
+    let rows = match config.architecture {
+        Architecture::Llama => rows,
+        Architecture::Gpt2 => {
+            let tokens = shape.tokens();
+            let positions = b.input("positions", Type::tensor(DataType::Int32, &[tokens]));
+            let table = float_input(&mut b, "position_embedding", &[config.max_seq, config.dim]);
+            let places = b.gather(table, positions, 0)?; // [T, D]
+            b.add(rows, places)?
+        }
     };
     let rows = match layout {
         Layout::TokenMajor => rows,

@@ -2,15 +2,15 @@
 //!
 //! B batch, S sequence, T = B·S tokens, D dim, V vocabulary.
 
-use super::parts::{project, rms_norm};
+use super::parts::{norm, project};
 use super::{Layout, Shape, begin, float_input};
-use crate::{Config, Error};
+use crate::{Architecture, Config, Error};
 use mil::{DataType, Function, FunctionBuilder, Op, Type, ValueId};
 
 /// The function `head`: the weighted cross-entropy of the next tokens.
 ///
 /// Inputs: `x` fp32 `[B, S, D]`, or channel-first `[1, D, 1, T]`, `targets` int32 `[T]`, `weights` fp32 `[T]`; the parameters
-/// `final_norm` `[D]` and `classifier` `[V, D]`, fp32. Output: `loss`, an fp32 scalar,
+/// `final_norm` `[D]`, of GPT-2 also `final_norm_bias` `[D]`, and `classifier` `[V, D]`, fp32. Output: `loss`, an fp32 scalar,
 /// `Σ weights·(ln Σ e^logits − logits[target])`. Weights of 1/T give the mean; 0 leaves a position
 /// out.
 pub fn head(
@@ -49,7 +49,7 @@ pub fn head(
 
 /// The function `logits`: a score for every token of the vocabulary.
 ///
-/// Inputs `x` `[B, S, D]`, `final_norm` `[D]`, `classifier` `[V, D]`; output `logits` `[T, V]`; all
+/// Inputs `x` `[B, S, D]`, the parameters of [`head`]; output `logits` `[T, V]`; all
 /// fp32.
 pub fn logits(config: &Config, shape: Shape, compute: DataType) -> Result<Function, Error> {
     let mut b = begin("logits", config, compute)?;
@@ -69,8 +69,12 @@ fn classify(
     x: ValueId,
 ) -> Result<ValueId, Error> {
     let final_norm = float_input(b, "final_norm", &[config.dim]);
+    let bias = match config.architecture {
+        Architecture::Llama => None,
+        Architecture::Gpt2 => Some(float_input(b, "final_norm_bias", &[config.dim])),
+    };
     let classifier = float_input(b, "classifier", &[config.vocab, config.dim]);
-    let x = rms_norm(b, config, x, final_norm)?;
+    let x = norm(b, config, x, final_norm, bias)?;
     let x = b.reshape(x, &[shape.tokens(), config.dim])?;
     let logits = project(b, x, classifier, compute)?;
     Ok(b.cast(logits, DataType::Fp32)?)

@@ -17,6 +17,10 @@ use mil::{DataType, Function};
 /// `[D, F]`, with `mlp_bias` also `b_gate` and `b_up` `[F]` and `b_down` `[D]`. Output `y` fp32
 /// `[B, S, D]`.
 ///
+/// Of GPT-2 there are no rotations, and the parameters are `attn_norm` and `attn_norm_bias` `[D]`,
+/// `w_qkv` `[D, 3·D]`, `b_qkv` `[3·D]`, `wo` `[D, D]`, `bo` `[D]`, `ffn_norm` and `ffn_norm_bias`
+/// `[D]`, `w_up` `[D, F]`, `b_up` `[F]`, `w_down` `[F, D]`, `b_down` `[D]`.
+///
 /// Channel-first, `x` and `y` are fp32 `[1, D, 1, T]`, and the rotations are no inputs but constants
 /// of the function. The parameters are the same.
 pub fn layer(
@@ -71,7 +75,7 @@ fn token_major(
     };
     let weights = LayerParameters::inputs(&mut b, config);
 
-    let heads = heads(&mut b, config, shape, compute, x, &rotary, &weights)?;
+    let heads = heads(&mut b, config, shape, compute, x, rotary.as_ref(), &weights)?;
     let k = b.cast(heads.k, compute)?;
     let scores = scores(&mut b, config, heads.q, k, "scores")?; // [B, K, G, S, S]
     let scores = b.add(scores, mask)?;

@@ -4,7 +4,7 @@
 //! B batch, S sequence, H heads (of queries or of keys), E head dim.
 
 use super::float_input;
-use crate::{Config, RopeStyle};
+use crate::{Architecture, Config, RopeStyle};
 use mil::{FunctionBuilder, OpError, ValueId};
 
 /// The tables, in the shape that broadcasts against half a head: `[S, 1, E/2]`, or
@@ -16,8 +16,15 @@ pub(super) struct Rotary {
 }
 
 impl Rotary {
-    /// Declares the inputs `rope_cos` and `rope_sin`, fp32 `[S, E/2]`.
-    pub fn inputs(b: &mut FunctionBuilder, config: &Config, seq: usize) -> Result<Rotary, OpError> {
+    /// Declares the inputs `rope_cos` and `rope_sin`, fp32 `[S, E/2]`, if the model turns anything.
+    pub fn inputs(
+        b: &mut FunctionBuilder,
+        config: &Config,
+        seq: usize,
+    ) -> Result<Option<Rotary>, OpError> {
+        if config.architecture == Architecture::Gpt2 {
+            return Ok(None);
+        }
         let pairs = config.head_dim / 2;
         let dims: &[usize] = match config.rope {
             RopeStyle::Halves => &[seq, 1, pairs],
@@ -25,7 +32,8 @@ impl Rotary {
         };
         let cos = float_input(b, "rope_cos", &[seq, pairs]);
         let sin = float_input(b, "rope_sin", &[seq, pairs]);
-        Ok(Rotary { cos: b.reshape(cos, dims)?, sin: b.reshape(sin, dims)?, style: config.rope })
+        let (cos, sin) = (b.reshape(cos, dims)?, b.reshape(sin, dims)?);
+        Ok(Some(Rotary { cos, sin, style: config.rope }))
     }
 
     /// x turned by its positions; x: `[B, S, H, E]` fp32.

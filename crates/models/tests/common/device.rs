@@ -9,9 +9,12 @@ use surface::Surface;
 pub fn on(device: &dyn Device) -> impl Fn(&Function, &Named) -> Named {
     |function, inputs| {
         let is_parameter = |name: &&str| {
-            let (embedding, norm) = (["embedding", "classifier"], name.ends_with("norm"));
+            let (table, norm) = (["embedding", "classifier"], name.contains("norm"));
             let matrix = name.starts_with('w') && *name != "weights";
-            norm || matrix || name.starts_with('b') || embedding.contains(name)
+            norm || matrix
+                || name.starts_with('b')
+                || table.contains(name)
+                || *name == "position_embedding"
         };
         let names = function.inputs.iter().map(|&id| function.value(id).name.as_str());
         let parameters = names.filter(is_parameter).map(str::to_owned).collect();

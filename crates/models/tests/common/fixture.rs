@@ -48,7 +48,9 @@ impl Fixture {
 
     /// The model's parameters, by name.
     pub fn parameters(&self) -> Named {
-        let is_parameter = |name: &str| name.starts_with("model.") || name.starts_with("lm_head.");
+        let is_parameter = |name: &str| {
+            ["model.", "transformer.", "lm_head."].iter().any(|prefix| name.starts_with(prefix))
+        };
         let all = self.tensors.iter().filter(|(name, _)| is_parameter(name));
         all.map(|(name, array)| (name.clone(), array.clone())).collect()
     }

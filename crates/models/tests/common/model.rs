@@ -49,11 +49,13 @@ impl Model<'_> {
         let layer =
             models::layer(&self.config, self.shape, self.layout, self.compute).expect("layer");
         let head = models::head(&self.config, self.shape, self.layout, self.compute).expect("head");
-        let embed_gradient = self.differentiate(&embed, &["embedding"]);
+        let embed_gradient = self.differentiate(&embed, &parameters_of(&embed));
         let layer_gradient = self.differentiate(&layer, &layer_inputs(&self.config));
-        let head =
-            autodiff::value_and_gradient(&head, &strings(&["x", "final_norm", "classifier"]))
-                .expect("the head can be differentiated");
+        let head = autodiff::value_and_gradient(
+            &head,
+            &strings(&[&["x"], &*parameters_of(&head)].concat()),
+        )
+        .expect("the head can be differentiated");
 
         let mut x = self.call(&embed, self.outer(&[("tokens", tokens)])).remove("x").expect("x");
         let mut pools = vec![];
@@ -140,6 +142,9 @@ impl Model<'_> {
     /// Inputs of `embed`, `head` and `logits`: the parameters outside the layers, and these.
     fn outer(&self, more: &[(&str, &Array)]) -> Named {
         let mut pool = named(more);
+        let positions = (0..self.shape.tokens()).map(|t| (t % self.shape.seq) as f64);
+        let positions = Array::new(&[self.shape.tokens()], positions.collect());
+        pool.insert("positions".into(), positions);
         for parameter in parameters(&self.config).expect("the configuration is valid") {
             let value = &self.parameters[&parameter.name];
             for port in ports(parameter.role, None, self.config.tied) {
@@ -191,12 +196,16 @@ impl Gradients<'_> {
 fn ports(role: Role, index: Option<usize>, tied: bool) -> Vec<&'static str> {
     match (role, index) {
         (Role::Layer { index: own, port }, Some(index)) if own == index => vec![port],
-        (Role::Embedding, None) if tied => vec!["embedding", "classifier"],
-        (Role::Embedding, None) => vec!["embedding"],
-        (Role::FinalNorm, None) => vec!["final_norm"],
-        (Role::Classifier, None) => vec!["classifier"],
+        (_, None) => role.outer_ports(tied).to_vec(),
         _ => vec![],
     }
+}
+
+/// The inputs of a function outside the layers that are parameters.
+fn parameters_of(function: &mil::Function) -> Vec<&str> {
+    let names = function.inputs.iter().map(|&id| function.value(id).name.as_str());
+    let given = ["tokens", "positions", "x", "targets", "weights"];
+    names.filter(|name| !given.contains(name)).collect()
 }
 
 /// What a layer's backward function is wanted for: x and every parameter.

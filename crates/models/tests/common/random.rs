@@ -1,7 +1,7 @@
 //! Small models and values that look random.
 
 use super::{Array, Named};
-use models::{Activation, AttentionBias, Config, RopeStyle};
+use models::{Activation, Architecture, AttentionBias, Config, RopeStyle};
 
 /// Values in [−1, 1) that look random; the same for a seed.
 pub fn noise(dims: &[usize], seed: u64) -> Array {
@@ -44,6 +44,13 @@ pub fn families() -> Vec<Config> {
         Config { attention_bias: AttentionBias::Inputs, ..plain },
         Config { qk_norm: true, ..plain },
         Config { activation: Activation::GeluTanh, ..gemma },
+        Config {
+            kv_heads: 6,
+            head_dim: 2,
+            activation: Activation::GeluTanh,
+            architecture: Architecture::Gpt2,
+            ..plain
+        },
     ]
 }
 

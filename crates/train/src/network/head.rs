@@ -157,10 +157,12 @@ impl Size {
         [x, d_x]: [Surface; 2],
     ) -> Result<Size, Error> {
         let function = models::head(config, shape, options.layout, options.head_compute)?;
-        let [stream, parameters @ ..] = ["x", "final_norm", "classifier"].map(str::to_owned);
+        let parameters = ["final_norm", "final_norm_bias", "classifier"].into_iter();
+        let parameters = parameters.filter(|name| function.input(name).is_some());
+        let parameters: Vec<String> = parameters.map(str::to_owned).collect();
         // Beside an adapter, the head stays as it is.
         let trained = if options.lora.is_some() { &[][..] } else { &parameters };
-        let wrt: Vec<String> = [stream].iter().chain(trained).cloned().collect();
+        let wrt: Vec<String> = ["x".to_owned()].iter().chain(trained).cloned().collect();
         let gradient = autodiff::value_and_gradient(&function, &wrt)?;
         let loss = build.compile(function, &parameters)?;
         let loss_and_gradient = build.compile_for(gradient, &parameters, trained)?;

@@ -8,6 +8,7 @@
 
 mod build;
 mod dropout;
+mod embed;
 mod head;
 mod layers;
 mod parameters;
@@ -17,13 +18,14 @@ use crate::rng::Rng;
 use crate::vocabulary::Vocabulary;
 use build::{Build, Names};
 use dropout::Dropout;
+use embed::Embed;
 use head::Head;
 use layers::{Layers, Parts, Streams};
 use mil::DataType;
 use models::{Config, Layout, Lora, Shape};
 pub use parameters::{BaseParameter, ParameterState};
-use passes::autodiff::{self, Recompute};
-use runtime::{Accumulation, Device, Products, Request, Staging};
+use passes::autodiff::Recompute;
+use runtime::{Accumulation, Device, Products, Staging};
 use std::sync::Arc;
 use surface::Surface;
 
@@ -34,18 +36,13 @@ pub struct Network {
     pub parameters: Vec<ParameterState>,
     /// The model's own parameters, where an adapter is trained beside them.
     pub base: Vec<BaseParameter>,
-    /// Input token ids, `[T]` int32.
-    input: Surface,
     /// What positions see, `[B, 1, 1, S, S]`, of packed samples.
     mask: Option<Mask>,
     dropout: Option<Dropout>,
-    embed: Box<dyn Request>,
+    embed: Embed,
     layers: Layers,
     head: Head,
-    /// Unless the embedding stays as it is.
-    embed_gradient: Option<Box<dyn Request>>,
     tokens: usize,
-    tied: bool,
     vocabulary: Option<Arc<Vocabulary>>,
     surface_bytes: usize,
     scratch_bytes: usize,
@@ -141,25 +138,8 @@ impl Network {
         let mut build = Build { device, staging, products, surface_bytes: 0, scratch_bytes: 0 };
         let (parameters, base) = parameters::allocate(&mut build, config, options.lora.as_ref())?;
 
-        let embed = models::embed(config, shape, layout, options.head_compute)?;
-        let embed_gradient = match options.lora {
-            Some(_) => None,
-            None => {
-                let options = autodiff::Options {
-                    wrt: vec!["embedding".into()],
-                    recompute: options.recompute,
-                    ..autodiff::Options::default()
-                };
-                Some(autodiff::differentiate(&embed, &options)?.backward)
-            }
-        };
-        let table = ["embedding".to_owned()];
-        let embed = build.compile(embed, &table)?;
-        let embed_gradient =
-            embed_gradient.map(|function| build.compile(function, &table)).transpose()?;
-
+        let embed = embed::Compiled::new(&mut build, config, options)?;
         let tokens = shape.tokens();
-        let input = build.surface(tokens * 4)?;
         let tables = models::rope_tables(config, 0, shape.seq);
         let (cos, sin) = (build.filled(&tables.cos)?, build.filled(&tables.sin)?);
         let mask = match options.packed {
@@ -170,7 +150,6 @@ impl Network {
             false => None,
         };
         let mut common = Names::default();
-        common.add("tokens", &input);
         common.add("rope_cos", &cos);
         common.add("rope_sin", &sin);
         if let Some(mask) = &mask {
@@ -190,19 +169,15 @@ impl Network {
         let (first, last) = (streams.around(0), streams.around(config.layers));
         names.add("x", first.x);
         names.add("d_x", first.d_x);
-        let embed = names.bind(&embed)?;
-        let embed_gradient = embed_gradient.map(|function| names.bind(&function)).transpose()?;
+        let embed = embed.bind(&mut build, config, options, names)?;
         let head = Head::new(&mut build, config, options, &common, last)?;
         Ok(Network {
-            input,
             mask,
             dropout,
             embed,
             layers,
             head,
-            embed_gradient,
             tokens,
-            tied: config.tied,
             vocabulary: None,
             surface_bytes: build.surface_bytes,
             scratch_bytes: build.scratch_bytes,
@@ -235,11 +210,7 @@ impl Network {
     pub fn stage(&mut self) -> Result<(), Error> {
         self.embed.stage()?;
         self.layers.stage()?;
-        self.head.stage()?;
-        if let Some(request) = &mut self.embed_gradient {
-            request.stage()?;
-        }
-        Ok(())
+        self.head.stage()
     }
 
     /// Reads the model's own parameters, beside which an adapter is trained: `read` is given each
@@ -284,18 +255,14 @@ impl Network {
     fn backward(&mut self, batch: &Batch, accumulation: Accumulation) -> Result<f32, Error> {
         let loss = self.head.loss_and_gradient(batch, accumulation)?;
         self.layers.backward(accumulation, || self.head.finish())?;
-        if let Some(request) = &mut self.embed_gradient {
-            // A tied classifier has written this micro-batch's gradient already.
-            request.evaluate(if self.tied { Accumulation::Add } else { accumulation })?;
-        }
+        self.embed.backward(accumulation)?;
         Ok(loss)
     }
 
     /// Waits until every gradient is there.
     fn finish(&mut self) -> Result<(), Error> {
-        let others = [&mut self.embed].into_iter().chain(&mut self.embed_gradient);
         let all: Vec<Result<(), runtime::Error>> = (self.layers.requests())
-            .chain(others)
+            .chain(self.embed.requests())
             .map(|request| request.finish())
             .chain([self.head.finish()])
             .collect();
@@ -304,12 +271,11 @@ impl Network {
 
     fn forward(&mut self, batch: &Batch) -> Result<(), Error> {
         batch.check(self.tokens, self.mask.is_some())?;
-        self.input.write()?.as_mut_slice::<i32>().copy_from_slice(batch.tokens);
         if let Some(Mask { surface, seq, window }) = &self.mask {
             let mut mask = surface.write()?;
             models::fill_mask(mask.as_mut_slice(), batch.segments, *seq, *window);
         }
-        self.embed.evaluate(Accumulation::Replace)?;
+        self.embed.forward(batch, self.mask.is_some())?;
         self.layers.forward()
     }
 }

@@ -56,14 +56,7 @@ pub(super) fn name_shared(
     tied: bool,
 ) {
     for (spec, value, gradient) in all(parameters, base) {
-        let ports: &[&str] = match spec.role {
-            Role::Embedding if tied => &["embedding", "classifier"],
-            Role::Embedding => &["embedding"],
-            Role::FinalNorm => &["final_norm"],
-            Role::Classifier => &["classifier"],
-            Role::Layer { .. } | Role::Adapter { .. } => &[],
-        };
-        for port in ports {
+        for port in spec.role.outer_ports(tied) {
             name(names, port, value, gradient);
         }
     }

@@ -17,7 +17,7 @@ mod rotary;
 
 use super::parts::{LayerParameters, bias_port};
 use super::{LONGEST, Shape, begin, bound, float_input};
-use crate::{Activation, Config, Error};
+use crate::{Activation, Architecture, Config, Error};
 use attention::attend;
 use ffn::feed_forward;
 use mil::{DataType, Function, FunctionBuilder, OpError, ValueId};
@@ -46,6 +46,9 @@ pub(super) fn taps(config: &Config) -> Vec<String> {
 /// Refuses what is not built in this layout, and bounds the constants: the mask has G·S² elements,
 /// the rotations E/2·T each.
 fn check(config: &Config, shape: Shape) -> Result<(), Error> {
+    if config.architecture == Architecture::Gpt2 {
+        return Err(Error::ChannelFirst("the architecture of gpt2"));
+    }
     if config.activation != Activation::Silu {
         return Err(Error::ChannelFirst("the activation gelu_tanh"));
     }
