@@ -6,6 +6,11 @@
 //! is in memory but what was asked for. No file is mapped: one that shrinks while it is mapped
 //! would end the process.
 //!
+//! [`Source`] opens any of them as a model, with the names and layouts that the crate `models`
+//! has.
+//!
+//! [`save()`] writes a model in any of them, and [`convert`] does so with what a source holds.
+//!
 //! Whatever a file claims is checked against its size before memory is taken for it.
 #![forbid(unsafe_code)]
 
@@ -13,11 +18,17 @@ mod encoding;
 mod error;
 pub mod formats;
 mod input;
+mod layout;
 mod output;
+mod save;
+mod source;
 mod tensors;
+mod tokenizer;
 
 pub use encoding::Encoding;
 pub use error::Error;
 pub use input::Input;
 pub use output::{AtomicFile, Planned, Visit};
+pub use save::{Model, SHARD, Saved, Target, Values, convert, save};
+pub use source::{Format, Source};
 pub use tensors::{TensorInfo, Tensors};
