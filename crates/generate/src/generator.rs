@@ -336,7 +336,7 @@ impl Build<'_> {
         let shape = Shape { batch: 1, seq };
         let floats = |count: usize| Surface::new(count * 4);
         let (tokens, positions) = (Surface::new(seq * 4)?, Surface::new(seq * 4)?);
-        let table = seq * config.head_dim / 2;
+        let table = seq * (config.head_dim / 2);
         let (rope_cos, rope_sin) = (floats(table)?, floats(table)?);
         let cache = CacheShape { seq, capacity: if first { 0 } else { capacity } };
         let mask = (!first).then(|| floats(seq * capacity)).transpose()?;
