@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod completions;
+mod data;
 mod doctor;
 mod estimate;
 mod generate;
@@ -18,6 +19,7 @@ use clap::Subcommand;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Train(Box<train::Train>),
+    Data(data::Data),
     Generate(generate::Generate),
     Run(run::Run),
     Print(print::Print),
@@ -35,6 +37,7 @@ impl Command {
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Command::Train(command) => command.run(),
+            Command::Data(command) => command.run(),
             Command::Generate(command) => command.run(),
             Command::Run(command) => command.run(),
             Command::Print(command) => command.run(),

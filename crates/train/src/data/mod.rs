@@ -1,6 +1,6 @@
 //! From files to batches of tokens.
 //!
-//! [`Tokens`] is a long row of token ids, in memory or in a file. [`split`] sets its end aside for
+//! [`Tokens`] is a long row of token ids, in memory or in files. [`split`] sets its end aside for
 //! validation. [`Batches`] cuts windows out of a part of it, and its whole state is one
 //! [`Position`], so that a run resumes with exactly the windows that it would have seen.
 //!
@@ -11,6 +11,7 @@ mod batches;
 mod feed;
 mod packs;
 mod samples;
+mod shards;
 mod tokens;
 
 pub use batches::{Batches, Order, Position, split};

@@ -1,13 +1,13 @@
 //! Rows of token ids, from stories, text or raw files.
 
 use super::Error;
+use super::shards::Shards;
 use crate::stories::Stories;
 use crate::tokenizer::Tokenizer;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::path::Path;
 
 /// Bytes of one token in a raw file; tokens are little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +28,14 @@ impl Width {
     }
 }
 
-/// A row of token ids, in memory or in a file that is read piece by piece.
+/// A row of token ids, in memory or in files that are read piece by piece.
 #[derive(Debug)]
 pub struct Tokens(Store);
 
 #[derive(Debug)]
 enum Store {
     Memory(Vec<u32>),
-    Raw { path: PathBuf, file: Mutex<File>, width: Width, length: u64 },
+    Raw(Shards),
 }
 
 /// Bytes read at a time.
@@ -134,8 +134,7 @@ impl Tokens {
             return Err(Error::OddSize { path: path.to_owned(), size, width: width.bytes() });
         }
         let length = size / width.bytes() as u64;
-        let store = Store::Raw { path: path.to_owned(), file: Mutex::new(file), width, length };
-        let tokens = Self(store);
+        let tokens = Self(Store::Raw(Shards::of_file(path, file, width, length)));
         tokens.blocks(0..length, |first, ids| {
             check(path, ids, first, vocabulary)?;
             progress((first + ids.len() as u64) * width.bytes() as u64, size);
@@ -144,11 +143,24 @@ impl Tokens {
         Ok(tokens)
     }
 
+    /// The tokens of one part of a folder that `anemone data prepare` has written, all shards as
+    /// one row. Nothing is kept in memory, and tokens are checked as they are read.
+    ///
+    /// # Errors
+    /// If a file cannot be opened.
+    pub fn from_shards(
+        folder: &Path,
+        index: &corpus::Index,
+        part: &corpus::Part,
+    ) -> Result<Self, Error> {
+        Ok(Self(Store::Raw(Shards::open(folder, index, part)?)))
+    }
+
     /// How many tokens there are.
     pub fn len(&self) -> u64 {
         match &self.0 {
             Store::Memory(ids) => ids.len() as u64,
-            Store::Raw { length, .. } => *length,
+            Store::Raw(shards) => shards.len(),
         }
     }
 
@@ -206,31 +218,7 @@ impl Tokens {
                 out.copy_from_slice(&ids[start..start + out.len()]);
                 Ok(())
             }
-            Store::Raw { path, file, width, .. } => {
-                let mut bytes = vec![0; out.len() * width.bytes()];
-                // A panic while reading leaves nothing half done: the next read seeks again.
-                let mut file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                file.seek(SeekFrom::Start(start * width.bytes() as u64))
-                    .and_then(|_| file.read_exact(&mut bytes))
-                    .map_err(|source| file_error(path, source))?;
-                decode(&bytes, *width, out);
-                Ok(())
-            }
-        }
-    }
-}
-
-fn decode(bytes: &[u8], width: Width, out: &mut [u32]) {
-    match width {
-        Width::Two => {
-            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
-                *out = u32::from(u16::from_le_bytes(*bytes));
-            }
-        }
-        Width::Four => {
-            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
-                *out = u32::from_le_bytes(*bytes);
-            }
+            Store::Raw(shards) => shards.read(start, out),
         }
     }
 }
@@ -350,7 +338,7 @@ fn line_text(bytes: &[u8]) -> Result<String, String> {
     }
 }
 
-fn file_error(path: &Path, source: std::io::Error) -> Error {
+pub(super) fn file_error(path: &Path, source: std::io::Error) -> Error {
     Error::File { path: path.to_owned(), source }
 }
 

@@ -57,6 +57,9 @@ impl Data {
         }
         match &settings.data {
             None => Data::stories(settings, config, tokenizer, progress),
+            Some(path) if path.is_dir() => {
+                Data::folder(settings, config, tokenizer, path, progress)
+            }
             Some(path) => Data::file(settings, config, tokenizer, path, progress),
         }
     }
@@ -116,6 +119,69 @@ impl Data {
             held_out: held_out.map(|range| (Arc::clone(&tokens), range)),
             tokens,
             training,
+            tokenizer,
+            config: *config,
+            description,
+        })
+    }
+
+    /// A folder that `anemone data prepare` has written.
+    fn folder(
+        settings: &Settings,
+        config: &Config,
+        tokenizer: Option<Tokenizer>,
+        path: &Path,
+        progress: &Progress,
+    ) -> anyhow::Result<Data> {
+        let index = corpus::Index::open(path)?;
+        if index.vocabulary as usize > config.vocab {
+            bail!(
+                "`{}`: tokens of a vocabulary of {}; the model has {}",
+                path.display(),
+                index.vocabulary,
+                config.vocab
+            );
+        }
+        let own = index.tokenizer.as_ref().map(|tokenizer| path.join(&tokenizer.file));
+        let own = own.as_deref().map(Tokenizer::load).transpose()?;
+        let tokenizer = match (tokenizer, own) {
+            (Some(given), Some(own))
+                if settings.tokenizer.is_none() && given.to_json()? != own.to_json()? =>
+            {
+                bail!(
+                    "`{}` was made with another tokenizer than that of the model: prepare it anew \
+                     with --tokenizer, or say which one the tokens are of with --tokenizer",
+                    path.display()
+                );
+            }
+            (given, own) => given.or(own),
+        };
+        let tokens = Tokens::from_shards(path, &index, &index.train)?;
+        if tokens.len() <= settings.seq as u64 {
+            bail!(
+                "`{}`: {} tokens to train on, and a sequence takes {}",
+                path.display(),
+                tokens.len(),
+                settings.seq + 1
+            );
+        }
+        let held_out = Tokens::from_shards(path, &index, &index.validation)?;
+        let enough = held_out.len() > settings.seq as u64;
+        if !enough && !held_out.is_empty() {
+            let found = held_out.len();
+            progress.note(&format!("{found} tokens are too few to validate with"))?;
+        }
+        let description = format!(
+            "{} tokens of {}, {} to validate with",
+            tokens.len(),
+            path.display(),
+            held_out.len()
+        );
+        let whole = 0..held_out.len();
+        Ok(Data {
+            training: 0..tokens.len(),
+            tokens: Arc::new(tokens),
+            held_out: enough.then(|| (Arc::new(held_out), whole)),
             tokenizer,
             config: *config,
             description,

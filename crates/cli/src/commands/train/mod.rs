@@ -14,6 +14,7 @@ use clap::Args;
 use data::Data;
 use mil::DataType;
 use progress::Progress;
+pub use progress::grouped;
 use runtime::Products;
 use serde_json::json;
 pub use settings::Again;
@@ -301,7 +302,7 @@ impl Run<'_> {
 }
 
 /// A flag that Ctrl-C sets; a second Ctrl-C ends the program at once.
-fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
+pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&flag);
     ctrlc::set_handler(move || {

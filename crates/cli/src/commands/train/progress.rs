@@ -166,7 +166,7 @@ impl Progress {
 }
 
 /// A number with its digits in groups of three.
-fn grouped(number: usize) -> String {
+pub fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = (digits.as_bytes().rchunks(3).rev())
         .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))

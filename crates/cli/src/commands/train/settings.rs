@@ -27,7 +27,8 @@ pub struct Flags {
     /// Where parameters come from: `scratch`, or a folder that a run wrote [default: scratch]
     #[arg(long, value_name = "scratch|DIR")]
     init: Option<String>,
-    /// Text, JSON lines (.jsonl) or raw tokens (.bin, .u16, .u32) [default: stories made here]
+    /// Text, JSON lines (.jsonl), raw tokens (.bin, .u16, .u32) or a folder that `anemone data
+    /// prepare` has written [default: stories made here]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Bits of a token in a .bin file [default: 16]
