@@ -304,9 +304,9 @@ impl Prepare {
         if inside > 0 {
             writeln!(
                 out,
-                "note       the text of the end-of-text token stands in documents, {} times: it \
-                 became that token there too",
-                grouped(inside)
+                "note       within documents the end-of-text token is written out {}, and became \
+                 that token",
+                if inside == 1 { "once".to_owned() } else { format!("{} times", grouped(inside)) }
             )?;
         }
         let per_token = per_token(index);

@@ -5,14 +5,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
+/// Seconds between two plain lines, at least.
+const PAUSE: f64 = 2.0;
+
 /// Where progress goes.
 pub struct Progress {
     quiet: bool,
     bar: Option<ProgressBar>,
     total: u64,
     begun: Instant,
-    /// Tenths of the work that have been told of in plain lines.
-    tenths: u64,
+    /// Tenths of the work that have been told of in plain lines, and when.
+    told: (u64, f64),
 }
 
 impl Progress {
@@ -24,7 +27,7 @@ impl Progress {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
-        Progress { quiet, bar, total, begun: Instant::now(), tenths: 0 }
+        Progress { quiet, bar, total, begun: Instant::now(), told: (0, 0.0) }
     }
 
     /// A line that stays.
@@ -40,7 +43,7 @@ impl Progress {
     /// Begins to count from nothing.
     pub fn restart(&mut self) {
         self.begun = Instant::now();
-        self.tenths = 0;
+        self.told = (0, 0.0);
         if let Some(bar) = &self.bar {
             bar.reset();
         }
@@ -61,8 +64,9 @@ impl Progress {
             return;
         }
         let tenths = (u128::from(done) * 10 / u128::from(self.total.max(1))) as u64;
-        if !self.quiet && tenths > self.tenths && tenths < 10 {
-            self.tenths = tenths;
+        let now = self.seconds();
+        if !self.quiet && tenths > self.told.0 && tenths < 10 && now > self.told.1 + PAUSE {
+            self.told = (tenths, now);
             // Progress that nobody can be told of is no reason to stop.
             writeln!(std::io::stdout(), "read       {}", message()).ok();
         }
