@@ -6,7 +6,7 @@
 
 mod peft;
 
-use crate::{Config, Error, Init, Parameter, Role, parameters};
+use crate::{Architecture, Config, Error, Init, Parameter, Role, parameters};
 use mil::Function;
 use passes::adapt::{self, Update};
 
@@ -103,7 +103,11 @@ impl Lora {
             }
             if self.has(name) {
                 let name = name.to_owned();
-                modules.push(Module { index, port, name, input: columns, output: rows });
+                let (input, output) = match fan_in_fan_out(config) {
+                    false => (columns, rows),
+                    true => (rows, columns),
+                };
+                modules.push(Module { index, port, name, input, output });
             }
         }
         if let Some(unused) = used.iter().position(|used| !used) {
@@ -147,13 +151,23 @@ impl Lora {
     }
 
     /// Adds the update to the weight that it belongs to: W += s·B·A, row-major; `weight` is
-    /// `[out, in]`, `a` `[R, in]` and `b` `[out, R]`.
+    /// `[out, in]`, or `[in, out]` in a model of GPT-2, `a` `[R, in]` and `b` `[out, R]`.
     ///
     /// # Panics
     /// If the sizes do not fit each other.
-    pub fn merge(&self, weight: &mut [f32], a: &[f32], b: &[f32]) {
+    pub fn merge(&self, config: &Config, weight: &mut [f32], a: &[f32], b: &[f32]) {
         let (width, scale) = (a.len() / self.rank, self.scale() as f32);
-        assert_eq!(weight.len() / width, b.len() / self.rank, "as many rows");
+        let rows = b.len() / self.rank;
+        assert_eq!(weight.len(), rows * width, "the sizes of the product of B and A");
+        if fan_in_fan_out(config) {
+            for (i, row) in weight.chunks_exact_mut(rows).enumerate() {
+                for (w, b) in row.iter_mut().zip(b.chunks_exact(self.rank)) {
+                    let a = a.iter().skip(i).step_by(width);
+                    *w += scale * b.iter().zip(a).map(|(b, a)| b * a).sum::<f32>();
+                }
+            }
+            return;
+        }
         for (row, b) in weight.chunks_exact_mut(width).zip(b.chunks_exact(self.rank)) {
             for (b, a) in b.iter().zip(a.chunks_exact(width)) {
                 let factor = scale * b;
@@ -178,11 +192,6 @@ impl Lora {
         Ok(adapt::adapt(function, &updates)?)
     }
 
-    /// Whether weights lie `[in, out]`.
-    fn fan_in_fan_out(&self, _config: &Config) -> Result<bool, Error> {
-        Ok(false)
-    }
-
     /// What is added to a layer's function.
     fn updates(&self, config: &Config, training: bool) -> Result<Vec<Update>, Error> {
         let modules = self.modules(config)?;
@@ -195,6 +204,11 @@ impl Lora {
         });
         Ok(updates.collect())
     }
+}
+
+/// Whether weights lie `[in, out]`.
+fn fan_in_fan_out(config: &Config) -> bool {
+    config.architecture == Architecture::Gpt2
 }
 
 /// A matrix that is adapted.
@@ -210,6 +224,7 @@ struct Module {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Activation;
 
     fn lora(targets: &[&str]) -> Lora {
         let targets = targets.iter().map(|&t| t.to_owned()).collect();
@@ -237,6 +252,13 @@ mod tests {
         assert_eq!(all.len(), 8);
         let whole = lora(&[ALL_LINEAR]).parameters(&config).expect("all modules");
         assert_eq!(whole.len(), 2 * 2 * 7);
+
+        let activation = Activation::GeluTanh;
+        let gpt2 = Config { kv_heads: 6, architecture: Architecture::Gpt2, activation, ..config };
+        let all = lora(&["c_attn", "mlp.c_proj"]).parameters(&gpt2).expect("two modules");
+        let dims: Vec<&[usize]> = all.iter().map(|p| p.dims.as_slice()).take(4).collect();
+        assert_eq!(all[0].name, "base_model.model.transformer.h.0.attn.c_attn.lora_A.weight");
+        assert_eq!(dims, [&[4, d], &[3 * d, 4], &[4, h], &[d, 4]]);
     }
 
     #[test]

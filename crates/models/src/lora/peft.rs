@@ -84,7 +84,7 @@ impl Lora {
         Ok(json!({
             "base_model_name_or_path": base,
             "bias": "none",
-            "fan_in_fan_out": self.fan_in_fan_out(config)?,
+            "fan_in_fan_out": super::fan_in_fan_out(config),
             "inference_mode": true,
             "init_lora_weights": true,
             "lora_alpha": alpha,
