@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(
             error,
             "no preset is called `gpt`; there are tiny, stories15m, stories42m, stories110m, \
-             qwen3-0.6b"
+             qwen3-0.6b, smollm2-135m, llama3.2-1b, qwen2.5-0.5b, mistral-7b, gemma-2b, gpt2"
         );
     }
 }

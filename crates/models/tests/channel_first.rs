@@ -179,7 +179,9 @@ fn the_taps_are_all_that_is_kept_and_no_product_but_the_scores_is_repeated() {
 
 #[test]
 fn the_parameters_are_those_of_the_inventory_and_rotations_are_constants() {
-    for (name, config) in models::PRESETS {
+    // Those that use what is not built are refused; see below.
+    let built = |config: &Config| config.activation == Activation::Silu;
+    for (name, config) in models::PRESETS.iter().filter(|(_, config)| built(config)) {
         let shape = Shape { batch: 2, seq: 6 };
         let layer = models::layer(config, shape, Layout::ChannelFirst, DataType::Fp16);
         let layer = layer.expect("presets are built");

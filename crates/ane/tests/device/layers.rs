@@ -4,7 +4,7 @@ use super::common::*;
 use anemone_ane::device::{AneDevice, WeightStrategy};
 use anemone_ane::{Engine, EngineError, Evaluation, Model, Source, Usage};
 use mil::DataType;
-use models::{Config, RopeStyle, Shape};
+use models::{AttentionBias, Config, RopeStyle, Shape};
 use runtime::Accumulation;
 use std::sync::Arc;
 use surface::Surface;
@@ -49,6 +49,21 @@ fn small_layers_of_ragged_shapes() {
         for (batch, seq) in [(1, 32), (3, 20), (2, 7)] {
             compare(&Config { rope, qk_norm, ..small }, Shape { batch, seq });
         }
+    }
+}
+
+#[test]
+fn layers_with_biases_a_window_and_other_norms() {
+    let tiny = Config::preset("tiny").unwrap();
+    let small = Config { dim: 24, hidden: 40, heads: 6, kv_heads: 2, head_dim: 8, ..tiny };
+    for config in [
+        Config { attention_bias: AttentionBias::Inputs, ..small },
+        Config { attention_bias: AttentionBias::All, mlp_bias: true, ..small },
+        Config { sliding_window: Some(6), ..small },
+        // Its own activation is not built for the engine.
+        Config { norm_plus_one: true, embedding_scale: true, ..small },
+    ] {
+        compare(&config, Shape { batch: 2, seq: 20 });
     }
 }
 

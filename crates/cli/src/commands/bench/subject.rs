@@ -9,8 +9,8 @@ use models::Config;
 /// A model by name, and the element type of its products.
 #[derive(Clone, Debug, Args)]
 pub struct Subject {
-    /// A preset (tiny, stories15m, stories42m, stories110m, qwen3-0.6b) or a folder with a
-    /// config.json; parameters are random
+    /// A preset (tiny, stories15m, stories42m, stories110m, qwen3-0.6b, smollm2-135m,
+    /// llama3.2-1b, qwen2.5-0.5b, mistral-7b, gemma-2b, gpt2) or a folder with a config.json; parameters are random
     #[arg(long, value_name = "PRESET|DIR", default_value = "stories110m")]
     pub model: String,
     /// Element type of matrix products

@@ -23,8 +23,8 @@ use std::io::Write;
 /// Example: anemone estimate --model stories110m --target m4
 #[derive(Debug, Args)]
 pub struct Estimate {
-    /// A preset (tiny, stories15m, stories42m, stories110m, qwen3-0.6b) or a folder with a
-    /// config.json
+    /// A preset (tiny, stories15m, stories42m, stories110m, qwen3-0.6b, smollm2-135m,
+    /// llama3.2-1b, qwen2.5-0.5b, mistral-7b, gemma-2b, gpt2) or a folder with a config.json
     #[arg(long, value_name = "PRESET|DIR", default_value = "stories110m")]
     model: String,
     /// The chip, and the major version of macOS behind a colon, such as m1 or m4:15

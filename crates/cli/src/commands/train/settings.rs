@@ -20,8 +20,8 @@ use train::schedule::{Decay, Schedule};
 /// The flags that make a run what it is.
 #[derive(Debug, Args)]
 pub struct Flags {
-    /// A preset (tiny, stories15m, stories42m, stories110m, qwen3-0.6b) or a folder with a
-    /// config.json [default: tiny]
+    /// A preset (tiny, stories15m, stories42m, stories110m, qwen3-0.6b, smollm2-135m,
+    /// llama3.2-1b, qwen2.5-0.5b, mistral-7b, gemma-2b, gpt2) or a folder with a config.json [default: tiny]
     #[arg(long, value_name = "PRESET|DIR")]
     model: Option<String>,
     /// Where parameters come from: `scratch`, or a folder that a run wrote [default: scratch]
