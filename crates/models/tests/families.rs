@@ -10,6 +10,7 @@ use interp::Rounding;
 use mil::DataType;
 use models::{Config, Layout, Shape, parameters};
 use passes::autodiff::Recompute;
+use serde_json::{Value, json};
 
 /// The logits that are expected, and those that are computed.
 fn logits(family: &Family, compute: DataType, evaluate: Evaluator<'_>) -> (Array, Array) {
@@ -43,6 +44,49 @@ fn a_checkpoint_has_the_parameters_that_its_family_lists() {
         let back = Config::from_hugging_face(&family.config.to_hugging_face());
         assert_eq!(back.expect("what is written is read"), family.config);
     }
+}
+
+/// What a hostile file may say in the place of anything.
+fn hostile() -> Vec<Value> {
+    let numbers = [0.5, -0.0, 1e308, -1e308].map(Value::from);
+    let counts = [0, 1, 3, 5, 1 << 31, 1 << 32, u64::MAX / 4 + 1, u64::MAX / 3, u64::MAX];
+    let words = ["", "gelu", "gpt2", "llama", "gemma", "interleaved", "full_attention"];
+    let mut all = vec![Value::Null, json!(true), json!(false), json!(-1), json!([]), json!({})];
+    all.extend([json!([1]), json!(["sliding_attention"]), json!({ "rope_type": "linear" })]);
+    all.extend(numbers.into_iter().chain(counts.map(Value::from)).chain(words.map(Value::from)));
+    all
+}
+
+#[test]
+fn whatever_a_file_says_is_read_or_refused() {
+    let more = ["sliding_window", "attention_bias", "layer_types", "rope_scaling", "n_inner"];
+    let (mut read, mut refused) = (0, 0);
+    for (name, _) in FAMILIES {
+        let path = family::folder().join(name).join("config.json");
+        let text = std::fs::read_to_string(path).expect("config.json");
+        let original: Value = serde_json::from_str(&text).expect("config.json is JSON");
+        let keys = original.as_object().expect("an object").keys().cloned();
+        for key in keys.chain(more.map(str::to_owned)) {
+            for value in hostile() {
+                let mut json = original.clone();
+                json[&key] = value;
+                match Config::from_hugging_face(&json) {
+                    Ok(config) => {
+                        let back = Config::from_hugging_face(&config.to_hugging_face());
+                        assert_eq!(back.expect("what is written is read"), config, "{json}");
+                        config.parameter_count().expect("what is read can be counted");
+                        read += 1;
+                    }
+                    Err(error) => {
+                        assert!(error.to_string().contains('`'), "names no key: {error}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    println!("{read} read, {refused} refused");
+    assert!(read > 1000 && refused > 1000);
 }
 
 #[test]
