@@ -1,15 +1,15 @@
 //! Models by name, and text from them.
 
 use anyhow::{Context, bail};
-use generate::{Generator, GeneratorOptions, Sampler, Sampling, Weights};
+use generate::{Adapter, Generator, GeneratorOptions, Sampler, Sampling, Weights};
 use mil::DataType;
-use models::Config;
+use models::{Config, Lora};
 use runtime::{Device, Products};
 use std::path::Path;
 use surface::Surface;
+use text::Tokenizer;
 use train::Trainer;
 use train::checkpoint::Checkpoint;
-use train::tokenizer::Tokenizer;
 use train::vocabulary::IdSet;
 
 /// The configuration of a preset or of a folder with a `config.json`; that of the checkpoint
@@ -88,40 +88,58 @@ impl<'a> Chooser<'a> {
     }
 }
 
-/// A story by a model that has just been trained.
+/// Text by a model in training.
 pub struct Sample<'a> {
     pub device: &'a dyn Device,
     pub config: &'a Config,
     pub compute: DataType,
     pub tokenizer: &'a Tokenizer,
-    /// The tokens that the model may write, if not all.
-    pub trained: Option<&'a IdSet>,
+    /// The adapter that is trained, if it is one.
+    pub lora: Option<Lora>,
+    /// What the text goes on from; without, from the end of another one.
+    pub prompt: Option<&'a str>,
     pub seed: u64,
 }
 
-/// Tokens of a story, at most.
-const STORY: usize = 240;
+/// Tokens of a text, at most.
+const TEXT: usize = 240;
 
 impl Sample<'_> {
-    /// Writes a story from the end of another one on.
-    pub fn story(&self, weights: &Weights) -> anyhow::Result<String> {
-        let (capacity, compute) = (STORY + 1, self.compute);
-        let options =
-            GeneratorOptions { capacity, compute, products: Products::Native, lora: None };
-        let mut generator = Generator::new(self.device, self.config, weights, options)?;
-        let sampling = Sampling { temperature: 0.7, top_p: 0.95, seed: self.seed };
-        let mut chooser = Chooser::new(Sampler::new(sampling)?, self.trained);
+    /// Writes a text with the parameters as they are now, which are not copied; gives it with the
+    /// prompt before it.
+    pub fn of(&self, trainer: &Trainer) -> anyhow::Result<String> {
+        let weights = weights(trainer)?;
         let end = self.tokenizer.end_of_text();
-        let mut next = end.unwrap_or(0);
-        let mut story = vec![];
-        while generator.room() > 0 {
-            next = generator.read(&[next], |scores| chooser.choose(scores))?;
-            if Some(next) == end {
+        let mut prompt: Vec<u32> = match self.prompt {
+            Some(prompt) => self.tokenizer.encode(prompt)?,
+            None => end.into_iter().collect(),
+        };
+        if prompt.is_empty() {
+            prompt.push(0);
+        }
+        let options = GeneratorOptions {
+            capacity: prompt.len() + TEXT,
+            compute: self.compute,
+            products: Products::Native,
+            lora: self.lora.clone(),
+        };
+        let mut generator = Generator::new(self.device, self.config, &weights, options)?;
+        if let Some(lora) = self.lora.clone() {
+            generator.set_adapter(Some(&Adapter { lora, weights: weights.clone() }))?;
+        }
+        let sampling = Sampling { temperature: 0.7, top_p: 0.95, seed: self.seed };
+        let mut chooser = Chooser::new(Sampler::new(sampling)?, trainer.trained());
+        let mut text = vec![];
+        let mut next = generator.read(&prompt, |scores| chooser.choose(scores))?;
+        while Some(next) != end {
+            text.push(next);
+            if generator.room() == 0 || text.len() == TEXT {
                 break;
             }
-            story.push(next);
+            next = generator.read(&[next], |scores| chooser.choose(scores))?;
         }
-        Ok(self.tokenizer.decode(&story)?)
+        let before = self.prompt.unwrap_or_default();
+        Ok(format!("{before}{}", self.tokenizer.decode(&text)?))
     }
 }
 

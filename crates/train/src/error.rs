@@ -21,6 +21,9 @@ pub enum Error {
     /// The checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] crate::checkpoint::Error),
+    /// A model that training begins with cannot be read.
+    #[error(transparent)]
+    Origin(Box<dyn std::error::Error + Send + Sync>),
     /// The loss scale makes no sense.
     #[error(transparent)]
     LossScale(#[from] crate::loss_scale::OutOfBounds),
@@ -48,4 +51,11 @@ pub enum Error {
         /// Tokens given.
         found: usize,
     },
+}
+
+impl Error {
+    /// The error of a model that training begins with.
+    pub fn origin(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+        Error::Origin(Box::new(error))
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Start from [`Trainer`]; [`Network`] is the model compiled for a device.
 //!
-//! Text becomes tokens ([`tokenizer`], [`stories`]), tokens become batches ([`data`]), gradients
+//! Text ([`stories`], or files) becomes tokens and batches ([`data`]), gradients
 //! become new parameters ([`adamw`], [`schedule`], [`loss_scale`]), and all of it survives a crash
 //! ([`checkpoint`]) and can be looked at ([`metrics`], [`plot`]). Everything is deterministic for
 //! a seed ([`rng`]) and independent of the number of threads.
@@ -22,7 +22,6 @@ pub mod schedule;
 #[cfg(test)]
 mod scratch;
 pub mod stories;
-pub mod tokenizer;
 pub mod vocabulary;
 
 mod error;

@@ -56,6 +56,8 @@ pub struct Trainer {
     skipped: u64,
     tokens: u64,
     best_loss: Option<f32>,
+    /// The step of that validation.
+    best_step: Option<u64>,
     /// The micro-batches of a step.
     micro: Vec<MicroBatch>,
 }
@@ -171,6 +173,7 @@ impl Trainer {
         trainer.skipped = state.skipped;
         trainer.tokens = state.tokens;
         trainer.best_loss = state.best_loss;
+        trainer.best_step = state.best_step;
         Ok(trainer)
     }
 
@@ -208,6 +211,7 @@ impl Trainer {
             skipped: 0,
             tokens: 0,
             best_loss: None,
+            best_step: None,
             micro,
         })
     }
@@ -308,9 +312,9 @@ impl Trainer {
             total += counted;
         }
         let loss = sum / total.max(1) as f64;
-        if loss.is_finite() {
-            let best = self.best_loss.unwrap_or(f32::INFINITY);
-            self.best_loss = Some(best.min(loss as f32));
+        if loss.is_finite() && self.best_loss.is_none_or(|best| (loss as f32) < best) {
+            self.best_loss = Some(loss as f32);
+            self.best_step = Some(self.step);
         }
         Ok(loss)
     }
@@ -344,6 +348,7 @@ impl Trainer {
             tokens: self.tokens,
             data: self.position(),
             best_loss: self.best_loss,
+            best_step: self.best_step,
             loss_scale: self.scaler.state(),
             trained: self.trained.clone(),
             settings: about.settings.clone(),
@@ -351,6 +356,8 @@ impl Trainer {
         let snapshot = Snapshot {
             config: about.config,
             tokenizer: about.tokenizer,
+            adapter: about.adapter,
+            sidecars: about.sidecars,
             parameters: &parameters,
             first: &first,
             second: &second,
@@ -376,12 +383,14 @@ impl Trainer {
         }
     }
 
-    /// Every parameter with all its rows, by name: shared with the network, but tables of which
-    /// not all rows are trained, which are put together in memory of their own.
+    /// Every parameter with all its rows, by name, the model's own beside an adapter's: shared with
+    /// the network, but tables of which not all rows are trained, which are put together in memory
+    /// of their own.
     ///
     /// # Errors
     /// If a surface is in use, or there is no memory.
     pub fn whole_parameters(&self) -> Result<Vec<(&str, Surface)>, Error> {
+        let base = self.network.base.iter().map(|p| Ok((&*p.spec.name, p.value.clone())));
         let parameters = self.network.parameters.iter().enumerate().map(|(index, state)| {
             if self.frozen[index].is_none() {
                 return Ok((&*state.spec.name, state.value.clone()));
@@ -390,7 +399,7 @@ impl Trainer {
             let pieces = self.whole(index, Part::Value, trained.as_slice());
             Ok((&*state.spec.name, Surface::from_slice(&pieces.concat())?))
         });
-        parameters.collect()
+        base.chain(parameters).collect()
     }
 
     /// The tokens whose rows have been trained, by this run or by those that it goes on from; none
@@ -424,6 +433,11 @@ impl Trainer {
         self.feed.position()
     }
 
+    /// The step with the least validation loss so far, and that loss.
+    pub fn best(&self) -> Option<(u64, f32)> {
+        self.best_step.zip(self.best_loss)
+    }
+
     /// Optimizer steps done.
     pub fn steps_done(&self) -> u64 {
         self.step
@@ -452,6 +466,10 @@ pub struct About<'a> {
     pub config: &'a serde_json::Value,
     /// The text of its `tokenizer.json`.
     pub tokenizer: Option<&'a str>,
+    /// The adapter's `adapter_config.json`, if one is trained.
+    pub adapter: Option<&'a serde_json::Value>,
+    /// Files that are passed on, some of [`checkpoint::SIDECARS`].
+    pub sidecars: &'a [(String, Vec<u8>)],
     /// The run's settings, for whoever resumes it.
     pub settings: &'a serde_json::Value,
 }

@@ -97,7 +97,13 @@ fn twenty_steps_follow_pytorch() {
 fn save(family: &Family, test: &str) -> (PathBuf, PathBuf) {
     let run = family::scratch(&format!("{test}-{}", family.name));
     let config = family.config.to_hugging_face();
-    let about = About { config: &config, tokenizer: None, settings: &json!({}) };
+    let about = About {
+        config: &config,
+        tokenizer: None,
+        adapter: None,
+        sidecars: &[],
+        settings: &json!({}),
+    };
     let saved = trainer(family).save(&run, &about, 1).expect("it can be saved");
     (run, saved)
 }

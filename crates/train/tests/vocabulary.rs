@@ -72,7 +72,13 @@ fn resume(network: Network, ids: &[u32], saved: &Path) -> Trainer {
 
 fn save(trainer: &Trainer, config: &Config, folder: &Path) -> PathBuf {
     let config_json = config.to_hugging_face();
-    let about = About { config: &config_json, tokenizer: None, settings: &json!({}) };
+    let about = About {
+        config: &config_json,
+        tokenizer: None,
+        adapter: None,
+        sidecars: &[],
+        settings: &json!({}),
+    };
     trainer.save(folder, &about, 9).expect("the checkpoint can be written")
 }
 
@@ -161,6 +167,8 @@ fn a_run_is_that_of_a_model_with_the_small_vocabulary() {
         let snapshot = Snapshot {
             config: &config_json,
             tokenizer: None,
+            adapter: None,
+            sidecars: &[],
             parameters: &gathered,
             first: &[],
             second: &[],

@@ -10,8 +10,8 @@ use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
+use text::Tokenizer;
 use train::checkpoint::Checkpoint;
-use train::tokenizer::Tokenizer;
 
 /// Write text with a model that was trained here.
 ///
@@ -146,7 +146,7 @@ impl Generate {
 
 /// Text as it comes; token ids where there is no tokenizer.
 struct Output<'a> {
-    stream: Option<train::tokenizer::TextStream<'a>>,
+    stream: Option<text::tokenizer::TextStream<'a>>,
     silent: bool,
     text: String,
 }

@@ -4,15 +4,19 @@
 //!
 //! ```text
 //! OUT/latest                       the name of the newest checkpoint
+//! OUT/best                         a link to the one with the least validation loss, if kept
 //! OUT/step-00000100/config.json    the model's configuration
 //!                   model.safetensors      parameters, under the model's names
 //!                   tokenizer.json         if there is a tokenizer
+//!                   tokenizer_config.json  and others of the model that training began with
 //!                   training.safetensors   moments: `first/NAME` and `second/NAME`
 //!                   training.json          step, position in the data, and so on
 //!                   manifest.json          version, and size and CRC-32 of every other file
 //! ```
 //!
-//! The first three are what other tools read as a model. All files are written and synced under a
+//! The first four are what other tools read as a model. Of a run that trains an adapter there are
+//! `adapter_config.json` and `adapter_model.safetensors` instead of the parameters, as the `peft`
+//! package has them. All files are written and synced under a
 //! temporary name, which is renamed as a whole; then `latest` is replaced; only then are older
 //! checkpoints removed. So a crash or a full disk at any moment leaves the newest complete
 //! checkpoint as it was.
@@ -24,20 +28,29 @@ mod state;
 
 pub use read::{Checkpoint, resolve};
 pub use safetensors::{SafeTensors, TensorInfo};
-pub use save::{Snapshot, Tensor, save};
+pub use save::{Snapshot, Tensor, mark_best, save};
 pub use state::TrainState;
-
-pub(crate) use save::replace_file;
 
 use std::path::{Path, PathBuf};
 
 /// The version of the layout that is written; it and all before it are read.
 ///
 /// Version 2 added the state of a dynamic loss scale, without which a run does not go on as it
-/// would have.
-pub const VERSION: u32 = 2;
+/// would have; version 3 adapters, in place of a model, and files beside the tokenizer.
+pub const VERSION: u32 = 3;
+
+/// Files that other tools read beside a model, and that are passed on as they are.
+pub const SIDECARS: [&str; 4] = [
+    "chat_template.jinja",
+    "generation_config.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+];
 
 const LATEST: &str = "latest";
+const BEST: &str = "best";
+const ADAPTER: &str = "adapter_model.safetensors";
+const ADAPTER_CONFIG: &str = "adapter_config.json";
 const MANIFEST: &str = "manifest.json";
 const CONFIG: &str = "config.json";
 const MODEL: &str = "model.safetensors";

@@ -1,8 +1,9 @@
 //! Reading checkpoints.
 
 use super::{
-    CONFIG, Error, FORMAT, LATEST, MANIFEST, MODEL, MOMENTS, Manifest, Moment, SafeTensors, Sum,
-    TOKENIZER, TRAINING, TrainState, VERSION, file_error, format_error, list, parse_name,
+    ADAPTER, ADAPTER_CONFIG, CONFIG, Error, FORMAT, LATEST, MANIFEST, MODEL, MOMENTS, Manifest,
+    Moment, SIDECARS, SafeTensors, Sum, TOKENIZER, TRAINING, TrainState, VERSION, file_error,
+    format_error, list, parse_name,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -19,9 +20,11 @@ pub struct Checkpoint {
     folder: PathBuf,
     config: Value,
     state: TrainState,
+    adapter: Option<Value>,
     model: SafeTensors,
     moments: SafeTensors,
     tokenizer: Option<PathBuf>,
+    sidecars: Vec<PathBuf>,
 }
 
 /// The checkpoint's directory for a path that is one, or is the directory of a run: the one that
@@ -56,20 +59,25 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let folder = resolve(path)?;
         let sums = manifest(&folder.join(MANIFEST))?;
-        for needed in [CONFIG, MODEL, MOMENTS, TRAINING] {
+        let is_adapter = sums.contains_key(ADAPTER_CONFIG);
+        let model = if is_adapter { ADAPTER } else { MODEL };
+        for needed in [CONFIG, model, MOMENTS, TRAINING] {
             if !sums.contains_key(needed) {
                 let reason = format!("does not list `{needed}`");
                 return Err(format_error(&folder.join(MANIFEST), reason));
             }
         }
-        let mut tokenizer = None;
+        let (mut tokenizer, mut sidecars) = (None, vec![]);
         for (name, sum) in &sums {
             // Only known names: a manifest must not make us read files elsewhere.
-            if [CONFIG, MODEL, MOMENTS, TRAINING, TOKENIZER].contains(&name.as_str()) {
+            let ours = [CONFIG, ADAPTER_CONFIG, model, MOMENTS, TRAINING, TOKENIZER];
+            if ours.into_iter().chain(SIDECARS).any(|known| known == name) {
                 let path = folder.join(name);
                 verify(&path, *sum)?;
                 if name == TOKENIZER {
                     tokenizer = Some(path);
+                } else if SIDECARS.contains(&name.as_str()) {
+                    sidecars.push(path);
                 }
             }
         }
@@ -77,9 +85,10 @@ impl Checkpoint {
         let path = folder.join(TRAINING);
         let state =
             serde_json::from_value(json(&path)?).map_err(|error| format_error(&path, error))?;
-        let model = SafeTensors::open(&folder.join(MODEL))?;
+        let adapter = if is_adapter { Some(json(&folder.join(ADAPTER_CONFIG))?) } else { None };
+        let model = SafeTensors::open(&folder.join(model))?;
         let moments = SafeTensors::open(&folder.join(MOMENTS))?;
-        Ok(Self { folder, config, state, model, moments, tokenizer })
+        Ok(Self { folder, config, state, adapter, model, moments, tokenizer, sidecars })
     }
 
     /// Its directory.
@@ -102,7 +111,17 @@ impl Checkpoint {
         self.tokenizer.as_deref()
     }
 
-    /// The parameters.
+    /// Its `adapter_config.json`, if it holds an adapter and not a model.
+    pub fn adapter(&self) -> Option<&Value> {
+        self.adapter.as_ref()
+    }
+
+    /// What it has of [`SIDECARS`].
+    pub fn sidecars(&self) -> &[PathBuf] {
+        &self.sidecars
+    }
+
+    /// The parameters: the model's, or the adapter's.
     pub fn parameters(&self) -> &SafeTensors {
         &self.model
     }

@@ -1,8 +1,9 @@
 //! Writing checkpoints.
 
 use super::{
-    CONFIG, Error, FORMAT, LATEST, MANIFEST, MODEL, MOMENTS, Manifest, Moment, Sum, TOKENIZER,
-    TRAINING, TrainState, VERSION, file_error, format_error, list, name, safetensors,
+    ADAPTER, ADAPTER_CONFIG, BEST, CONFIG, Error, FORMAT, LATEST, MANIFEST, MODEL, MOMENTS,
+    Manifest, Moment, Sum, TOKENIZER, TRAINING, TrainState, VERSION, file_error, format_error,
+    list, name, safetensors,
 };
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -26,6 +27,10 @@ pub struct Snapshot<'a> {
     pub config: &'a serde_json::Value,
     /// The text of `tokenizer.json`, if the model has a tokenizer.
     pub tokenizer: Option<&'a str>,
+    /// `adapter_config.json`, if the parameters are an adapter's.
+    pub adapter: Option<&'a serde_json::Value>,
+    /// Other files by name, some of [`SIDECARS`](super::SIDECARS).
+    pub sidecars: &'a [(String, Vec<u8>)],
     /// The parameters.
     pub parameters: &'a [Tensor<'a>],
     /// The first moments, under the names of their parameters.
@@ -37,13 +42,28 @@ pub struct Snapshot<'a> {
 }
 
 /// Saves a checkpoint in the run's directory `run`, which is made if need be, and removes older
-/// ones until `keep` are left (at least the new one stays). Returns the checkpoint's directory.
+/// ones until `keep` are left (at least the new one stays, and the best one). Returns the
+/// checkpoint's directory.
 ///
 /// # Errors
 /// If a file cannot be written, for example because the disk is full. What was there before is
 /// then still there, and nothing half-written stays behind.
 pub fn save(run: &Path, snapshot: &Snapshot<'_>, keep: usize) -> Result<PathBuf, Error> {
     save_through(run, snapshot, keep, &|path| Ok(Box::new(File::create_new(path)?)))
+}
+
+/// Makes `checkpoint`, a directory that [`save`] has returned, the best one of the run.
+///
+/// # Errors
+/// If the link cannot be written; the one before then stays.
+pub fn mark_best(run: &Path, checkpoint: &Path) -> Result<(), Error> {
+    let (link, temporary) = (run.join(BEST), run.join(format!("{BEST}.tmp")));
+    let name = checkpoint.file_name().unwrap_or_default();
+    let linked = remove(&temporary)
+        .and_then(|()| std::os::unix::fs::symlink(name, &temporary))
+        .and_then(|()| std::fs::rename(&temporary, &link))
+        .and_then(|()| sync_folder(run));
+    linked.map_err(file_error(&link))
 }
 
 /// A file being written. Tests replace it by one that fails.
@@ -95,7 +115,11 @@ pub(super) fn save_through(
         return Err(error);
     }
     let spare = existing.len().saturating_sub(keep.saturating_sub(1));
+    let best = std::fs::read_link(run.join(BEST)).ok();
     for (_, _, old) in &existing[..spare] {
+        if best.as_deref() == Some(Path::new(old)) {
+            continue;
+        }
         let old = run.join(old);
         remove(&old).map_err(file_error(&old))?;
     }
@@ -115,9 +139,16 @@ fn write_all(folder: &Path, snapshot: &Snapshot<'_>, create: Create<'_>) -> Resu
     if let Some(tokenizer) = snapshot.tokenizer {
         file(TOKENIZER, &|out| out.write_all(tokenizer.as_bytes()))?;
     }
+    for (name, content) in snapshot.sidecars {
+        file(name, &|out| out.write_all(content))?;
+    }
     let parameters: Vec<_> =
         snapshot.parameters.iter().map(|tensor| (tensor.name.to_owned(), tensor)).collect();
-    file(MODEL, &|out| safetensors::write(out, &parameters))?;
+    if let Some(adapter) = snapshot.adapter {
+        file(ADAPTER_CONFIG, &|out| pretty(out, adapter))?;
+    }
+    let model = if snapshot.adapter.is_some() { ADAPTER } else { MODEL };
+    file(model, &|out| safetensors::write(out, &parameters))?;
     let moments: Vec<_> = [(Moment::First, snapshot.first), (Moment::Second, snapshot.second)]
         .into_iter()
         .flat_map(|(moment, tensors)| {
@@ -177,10 +208,6 @@ impl Write for Summing {
 }
 
 /// Replaces a file at once: whoever reads it sees the old content or the new.
-pub(crate) fn replace_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    replace_through(path, content, &|path| Ok(Box::new(File::create_new(path)?)))
-}
-
 fn replace_through(path: &Path, content: &[u8], create: Create<'_>) -> std::io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");

@@ -20,6 +20,9 @@ pub struct TrainState {
     pub data: Position,
     /// The least validation loss so far.
     pub best_loss: Option<f32>,
+    /// The step of that validation; not there before version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_step: Option<u64>,
     /// Where a dynamic loss scale is; not there in version 1, and without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<ScaleState>,

@@ -33,6 +33,7 @@ impl Fixture {
             tokens: 100 * step,
             data,
             best_loss: Some(0.1 + step as f32 / 3.0),
+            best_step: Some(step / 2),
             loss_scale: Some(ScaleState { scale: 768.0, good_steps: step }),
             trained: Some(IdSet::from_ascending([0, 1, 7, step as u32 + 8])),
             settings: json!({ "batch": 4 }),
@@ -45,6 +46,8 @@ impl Fixture {
         let snapshot = Snapshot {
             config: &self.config,
             tokenizer: Some("{}"),
+            adapter: None,
+            sidecars: &[],
             parameters: &tensor("model.embed"),
             first: &tensor("model.embed"),
             second: &tensor("model.embed"),
@@ -241,28 +244,28 @@ fn a_damaged_manifest_never_passes_as_another() {
         std::fs::write(&path, &whole[..length]).unwrap();
         assert!(Checkpoint::open(&folder).is_err());
     }
-    std::fs::write(&path, whole.replace("\"version\": 2", "\"version\": 9")).unwrap();
+    std::fs::write(&path, whole.replace("\"version\": 3", "\"version\": 9")).unwrap();
     let error = Checkpoint::open(&folder).unwrap_err();
     assert!(matches!(error, Error::Version { found: 9, .. }), "{error}");
-    assert!(error.to_string().ends_with("this program reads versions 1 to 2"), "{error}");
+    assert!(error.to_string().ends_with("this program reads versions 1 to 3"), "{error}");
     std::fs::write(&path, whole.replace("config.json", "../escape")).unwrap();
     let error = Checkpoint::open(&folder).unwrap_err();
     assert!(error.to_string().ends_with("does not list `config.json`"), "{error}");
 }
 
 #[test]
-fn a_checkpoint_of_version_1_is_read() {
+fn a_checkpoint_of_an_older_version_is_read() {
     let run = Folder::new("version-1");
     let mut fixture = Fixture::new(1);
-    fixture.state.loss_scale = None;
+    (fixture.state.loss_scale, fixture.state.best_step) = (None, None);
     let folder = fixture.save(run.path());
-    // Version 1 had the same files with the same keys but for one.
+    // Versions 1 and 2 had the same files with the same keys but for these.
     let training = std::fs::read_to_string(folder.join("training.json")).unwrap();
-    assert!(!training.contains("loss_scale"), "{training}");
+    assert!(!training.contains("loss_scale") && !training.contains("best_step"), "{training}");
     let path = folder.join("manifest.json");
     let manifest = std::fs::read_to_string(&path).unwrap();
-    for (version, is_read) in [(0, false), (1, true), (2, true), (3, false)] {
-        let other = manifest.replace("\"version\": 2", &format!("\"version\": {version}"));
+    for (version, is_read) in [(0, false), (1, true), (2, true), (3, true), (4, false)] {
+        let other = manifest.replace("\"version\": 3", &format!("\"version\": {version}"));
         std::fs::write(&path, other).unwrap();
         match Checkpoint::open(&folder) {
             Ok(loaded) => assert!(is_read && loaded.state() == &fixture.state, "{version}"),
@@ -332,4 +335,47 @@ fn hostile_tensor_files_are_errors() {
     std::fs::write(&path, with_header(&tensor("[2]", "[0, 8]"), 8)).unwrap();
     let mut file = SafeTensors::open(&path).unwrap();
     file.read("a", &[2], &mut [0.0; 2]).unwrap();
+}
+
+#[test]
+fn an_adapter_takes_the_place_of_a_model_and_other_files_are_passed_on() {
+    let run = Folder::new("adapter");
+    let fixture = Fixture::new(3);
+    let adapter = json!({ "r": 4 });
+    let sidecars = [("tokenizer_config.json".to_owned(), b"{\"a\": 1}".to_vec())];
+    let folder = fixture.with(|snapshot| {
+        let snapshot = Snapshot { adapter: Some(&adapter), sidecars: &sidecars, ..*snapshot };
+        save(run.path(), &snapshot, 2).unwrap()
+    });
+    assert!(folder.join("adapter_model.safetensors").is_file());
+    assert!(!folder.join("model.safetensors").exists());
+    let mut loaded = Checkpoint::open(run.path()).unwrap();
+    assert_eq!(loaded.adapter(), Some(&adapter));
+    assert_eq!(loaded.sidecars(), [folder.join("tokenizer_config.json")]);
+    let mut out = vec![0.0; 150];
+    loaded.read_parameter("model.embed", &DIMS, &mut out).unwrap();
+    assert_eq!(out, fixture.weights);
+    std::fs::write(folder.join("tokenizer_config.json"), "{\"a\": 2}").unwrap();
+    assert!(matches!(Checkpoint::open(run.path()), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn the_best_checkpoint_stays_until_there_is_a_better_one() {
+    let run = Folder::new("best");
+    let best = Fixture::new(1).save(run.path());
+    mark_best(run.path(), &best).unwrap();
+    for step in 2..6 {
+        Fixture::new(step).save(run.path());
+    }
+    let kept = ["best", "latest", "step-00000001", "step-00000004", "step-00000005"];
+    assert_eq!(names(run.path()), kept);
+    assert_eq!(step_of(&run.path().join("best")), 1);
+    assert_eq!(step_of(run.path()), 5);
+    let better = Fixture::new(6).save(run.path());
+    mark_best(run.path(), &better).unwrap();
+    Fixture::new(7).save(run.path());
+    Fixture::new(8).save(run.path());
+    let kept = ["best", "latest", "step-00000006", "step-00000007", "step-00000008"];
+    assert_eq!(names(run.path()), kept);
+    assert_eq!(step_of(&run.path().join("best")), 6);
 }

@@ -128,5 +128,5 @@ pub enum Error {
     },
     /// The tokenizer failed.
     #[error(transparent)]
-    Tokenizer(#[from] crate::tokenizer::Error),
+    Tokenizer(#[from] text::tokenizer::Error),
 }

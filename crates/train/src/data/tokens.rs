@@ -3,11 +3,11 @@
 use super::Error;
 use super::shards::Shards;
 use crate::stories::Stories;
-use crate::tokenizer::Tokenizer;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
 use std::path::Path;
+use text::Tokenizer;
 
 /// Bytes of one token in a raw file; tokens are little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Which ids data use.
 
 use super::Vocabulary;
-use crate::data::{Error, Progress, Tokens};
+use crate::data::{Error, Progress, Samples, Tokens};
 use std::ops::Range;
 
 /// A set of ids of a vocabulary, that data are looked through for: one bit for each id.
@@ -57,6 +57,23 @@ impl UsedIds {
             progress(first + ids.len() as u64 - start, total);
             Ok(())
         })
+    }
+
+    /// Adds every id of samples.
+    ///
+    /// # Errors
+    /// If the vocabulary does not have one.
+    pub fn add_samples(&mut self, samples: &Samples) -> Result<(), Error> {
+        let ids = samples.iter().flat_map(|sample| sample.tokens);
+        for (position, &id) in (0..).zip(ids) {
+            if id as usize >= self.size {
+                return Err(Error::UnknownToken { position, id, vocabulary: self.size });
+            }
+            self.insert(id);
+        }
+        // What stands where a sequence has no sample.
+        self.insert(0);
+        Ok(())
     }
 
     /// The ids, ascending.

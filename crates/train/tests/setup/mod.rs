@@ -72,7 +72,13 @@ pub fn options() -> TrainerOptions {
 /// Saves and gives the bytes of parameters and moments.
 pub fn save(trainer: &Trainer, folder: &Path) -> (PathBuf, Vec<u8>, Vec<u8>) {
     let config_json = config().to_hugging_face();
-    let about = About { config: &config_json, tokenizer: None, settings: &json!({}) };
+    let about = About {
+        config: &config_json,
+        tokenizer: None,
+        adapter: None,
+        sidecars: &[],
+        settings: &json!({}),
+    };
     let saved = trainer.save(folder, &about, 2).expect("the checkpoint can be written");
     let read = |name| std::fs::read(saved.join(name)).expect("the checkpoint can be read");
     let (model, moments) = (read("model.safetensors"), read("training.safetensors"));

@@ -9,7 +9,7 @@ use corpus::{Inspected, Recount, Width};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
-use train::tokenizer::Tokenizer;
+use text::Tokenizer;
 
 /// Say what is in a folder of tokens, and check every byte of it.
 ///

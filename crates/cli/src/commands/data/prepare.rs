@@ -8,7 +8,7 @@ use corpus::{Format, Found, Index, Job, Outcome, Reading, Selection, Settings, S
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use train::tokenizer::Tokenizer;
+use text::Tokenizer;
 
 /// Make a folder of tokens from files of text.
 ///

@@ -1,27 +1,37 @@
 //! The tokens of a run: from a file, or from stories made here.
 
-use super::progress::Progress;
+use super::progress::{Progress, grouped};
+use super::samples::{self, is_jsonl};
 use super::settings::Settings;
 use anyhow::{Context, bail};
 use models::Config;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use train::data::{Batches, Feed, Order, Position, Tokens, split};
+use text::Tokenizer;
+use text::chat::has_records;
+use train::data::{Batches, Feed, Order, Packs, Position, Samples, Tokens, split};
 use train::stories::{Part, Stories};
-use train::tokenizer::Tokenizer;
 use train::vocabulary::{UsedIds, Vocabulary};
 
-/// Tokens and what was found out about them.
+/// What a run learns from, and what was found out about it.
 pub struct Data {
-    pub tokens: Arc<Tokens>,
-    pub training: Range<u64>,
-    held_out: Option<(Arc<Tokens>, Range<u64>)>,
+    training: Content,
+    held_out: Option<Content>,
     pub tokenizer: Option<Tokenizer>,
     /// The model's configuration, with the vocabulary of a tokenizer that was trained here.
     pub config: Config,
     /// One line for people.
     pub description: String,
+}
+
+/// Where batches come from.
+#[derive(Clone)]
+enum Content {
+    /// A part of a long row of tokens.
+    Stream(Arc<Tokens>, Range<u64>),
+    /// Texts apart, of which only a part may count.
+    Samples(Arc<Samples>),
 }
 
 /// Stories that the built-in tokenizer is trained on.
@@ -31,21 +41,22 @@ const TOKENIZER_STORIES: usize = 4000;
 const STORY_TOKENS: usize = 1_500_000;
 const HELD_OUT_TOKENS: usize = 60_000;
 
-/// Part of a file that is set aside for validation.
-const HELD_OUT: f64 = 0.05;
-
 impl Data {
     /// Opens or makes the tokens. `known` is the tokenizer of the model that training begins with.
     pub fn open(
         settings: &Settings,
         config: &Config,
-        known: Option<&Path>,
+        known: Option<Tokenizer>,
+        sidecars: &[(String, Vec<u8>)],
         progress: &Progress,
     ) -> anyhow::Result<Data> {
         if settings.seq > config.max_seq {
             bail!("--seq {} is more than the {} tokens of the model", settings.seq, config.max_seq);
         }
-        let tokenizer = settings.tokenizer.as_deref().or(known).map(Tokenizer::load).transpose()?;
+        let tokenizer = match &settings.tokenizer {
+            Some(path) => Some(Tokenizer::load(path)?),
+            None => known,
+        };
         if let Some(tokenizer) = &tokenizer
             && tokenizer.vocabulary() > config.vocab
         {
@@ -59,6 +70,37 @@ impl Data {
             None => Data::stories(settings, config, tokenizer, progress),
             Some(path) if path.is_dir() => {
                 Data::folder(settings, config, tokenizer, path, progress)
+            }
+            Some(path) if is_jsonl(path) && has_records(path)? => {
+                let (vocabulary, seq) = (config.vocab, settings.seq);
+                let Some(tokenizer) = tokenizer else {
+                    bail!(
+                        "chats and instructions are for a model that has a tokenizer: begin with \
+                         one, --init, or give a --tokenizer"
+                    );
+                };
+                let template = samples::template(&settings.tuning, sidecars)?;
+                let reader = samples::Reader { tokenizer: &tokenizer, template, vocabulary, seq };
+                let all = reader.read(path, progress)?;
+                let (training, held_out) = match &settings.tuning.val_data {
+                    Some(path) => (all, Some(reader.read(path, progress)?)),
+                    None => all.split(settings.tuning.held_out(), settings.seed),
+                };
+                let (tokens, counted) = (grouped(training.tokens()), grouped(training.counted()));
+                let description = format!(
+                    "{} samples of {}: {tokens} tokens, of which {counted} are answers; {} to \
+                     validate with",
+                    grouped(training.len()),
+                    path.display(),
+                    grouped(held_out.as_ref().map_or(0, Samples::len)),
+                );
+                Ok(Data {
+                    training: Content::Samples(Arc::new(training)),
+                    held_out: held_out.map(|samples| Content::Samples(Arc::new(samples))),
+                    tokenizer: Some(tokenizer),
+                    config: *config,
+                    description,
+                })
             }
             Some(path) => Data::file(settings, config, tokenizer, path, progress),
         }
@@ -85,10 +127,9 @@ impl Data {
         let held_out = Tokens::from_stories(stories, &tokenizer, held_out)?;
         let whole = 0..held_out.len();
         Ok(Data {
-            training: 0..tokens.len(),
             description: format!("{} tokens of built-in stories", tokens.len()),
-            tokens: Arc::new(tokens),
-            held_out: Some((Arc::new(held_out), whole)),
+            training: Content::whole(tokens),
+            held_out: Some(Content::Stream(Arc::new(held_out), whole)),
             tokenizer: Some(tokenizer),
             config: *config,
         })
@@ -111,18 +152,42 @@ impl Data {
         };
         let mut report = |done: u64, all: u64| progress.reading(done, all);
         let width = Some(settings.width());
-        let tokens = Tokens::open(path, width, tokenizer.as_ref(), config.vocab, &mut report)?;
-        let (training, held_out) = split(tokens.len(), HELD_OUT, settings.seq)?;
+        let mut open =
+            |path: &Path| Tokens::open(path, width, tokenizer.as_ref(), config.vocab, &mut report);
+        let tokens = open(path)?;
         let description = format!("{} tokens of {}", tokens.len(), path.display());
-        let tokens = Arc::new(tokens);
-        Ok(Data {
-            held_out: held_out.map(|range| (Arc::clone(&tokens), range)),
-            tokens,
-            training,
-            tokenizer,
-            config: *config,
-            description,
-        })
+        let (training, held_out) = match &settings.tuning.val_data {
+            Some(path) => (Content::whole(tokens), Some(Content::whole(open(path)?))),
+            None => {
+                let part = settings.tuning.held_out();
+                let (training, held_out) = split(tokens.len(), part, settings.seq)?;
+                let tokens = Arc::new(tokens);
+                let held_out = held_out.map(|range| Content::Stream(Arc::clone(&tokens), range));
+                (Content::Stream(tokens, training), held_out)
+            }
+        };
+        Ok(Data { training, held_out, tokenizer, config: *config, description })
+    }
+
+    /// Whether the data are texts apart, and not one stream.
+    pub fn is_samples(&self) -> bool {
+        matches!(self.training, Content::Samples(_))
+    }
+
+    /// Sequences in one pass over the data for training.
+    pub fn sequences(&self, settings: &Settings) -> anyhow::Result<u64> {
+        Ok(self.training(settings, settings.position())?.sequences())
+    }
+
+    /// Batches for training, from a position on.
+    pub fn training(&self, settings: &Settings, position: Position) -> anyhow::Result<Feed> {
+        self.training.feed(settings, position)
+    }
+
+    /// Batches for validation, if anything was set aside: always the same ones.
+    pub fn validation(&self, settings: &Settings) -> anyhow::Result<Option<Feed>> {
+        let position = Position { order: Order::Sequential, seed: 0, windows: 0 };
+        self.held_out.as_ref().map(|content| content.feed(settings, position)).transpose()
     }
 
     /// A folder that `anemone data prepare` has written.
@@ -177,11 +242,9 @@ impl Data {
             path.display(),
             held_out.len()
         );
-        let whole = 0..held_out.len();
         Ok(Data {
-            training: 0..tokens.len(),
-            tokens: Arc::new(tokens),
-            held_out: enough.then(|| (Arc::new(held_out), whole)),
+            training: Content::whole(tokens),
+            held_out: enough.then(|| Content::whole(held_out)),
             tokenizer,
             config: *config,
             description,
@@ -191,20 +254,35 @@ impl Data {
     /// The tokens that training and validation use, out of the model's vocabulary.
     pub fn vocabulary(&self, progress: &Progress) -> anyhow::Result<Vocabulary> {
         let mut used = UsedIds::new(self.config.vocab);
-        let held_out = self.held_out.iter().map(|(tokens, range)| (tokens, range));
-        for (tokens, range) in std::iter::once((&self.tokens, &self.training)).chain(held_out) {
-            used.add(tokens, range.clone(), &mut |done, all| progress.counting(done, all))?;
+        for content in std::iter::once(&self.training).chain(&self.held_out) {
+            match content {
+                Content::Stream(tokens, range) => {
+                    used.add(tokens, range.clone(), &mut |done, all| progress.counting(done, all))?;
+                }
+                Content::Samples(samples) => used.add_samples(samples)?,
+            }
         }
         Ok(used.vocabulary())
     }
+}
 
-    /// Batches for validation, if anything was set aside: always the same ones.
-    pub fn validation(&self, settings: &Settings) -> anyhow::Result<Option<Feed>> {
-        let Some((tokens, range)) = &self.held_out else { return Ok(None) };
-        let position = Position { order: Order::Sequential, seed: 0, windows: 0 };
+impl Content {
+    fn whole(tokens: Tokens) -> Content {
+        let whole = 0..tokens.len();
+        Content::Stream(Arc::new(tokens), whole)
+    }
+
+    fn feed(&self, settings: &Settings, position: Position) -> anyhow::Result<Feed> {
         let (batch, seq) = (settings.batch, settings.seq);
-        let batches = Batches::new(Arc::clone(tokens), range.clone(), batch, seq, position)?;
-        Ok(Some(batches.into()))
+        Ok(match self {
+            Content::Stream(tokens, range) => {
+                Batches::new(Arc::clone(tokens), range.clone(), batch, seq, position)?.into()
+            }
+            Content::Samples(samples) => {
+                let packing = settings.tuning.packs();
+                Packs::new(Arc::clone(samples), packing, batch, seq, position)?.into()
+            }
+        })
     }
 }
 

@@ -2,30 +2,35 @@
 
 mod data;
 mod loss_scale;
+mod origin;
 mod progress;
 mod restart;
+mod run;
+mod samples;
 mod settings;
+mod tuning;
 
 use crate::device::{self, Kind};
 use crate::model;
-use ane::device::AneDevice;
 use anyhow::{Context, bail};
 use clap::Args;
 use data::Data;
 use mil::DataType;
+use origin::Origin;
 use progress::Progress;
 pub use progress::grouped;
+pub use run::stop_flag;
+use run::{Ended, Run};
 use runtime::Products;
 use serde_json::json;
 pub use settings::Again;
 use settings::{Flags, Settings};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use text::Tokenizer;
 use train::checkpoint::{self, Checkpoint};
-use train::data::{Batches, Feed};
-use train::metrics::{self, Writer};
-use train::{About, Network, Trainer, TrainerOptions};
+use train::metrics::Writer;
+use train::{Network, NetworkOptions, Trainer, TrainerOptions};
 
 /// Train a language model.
 ///
@@ -63,37 +68,48 @@ impl Train {
     pub fn run(self) -> anyhow::Result<()> {
         let mut previous = self.previous()?;
         let stored = previous.as_ref().map(|c| &c.state().settings);
-        let settings = Settings::resolve(&self.flags, stored)?;
-        let start = match &settings.init {
-            Some(folder) if previous.is_none() => Some(
-                Checkpoint::open(folder)
-                    .with_context(|| format!("cannot begin from `{}`", folder.display()))?,
-            ),
-            _ => None,
-        };
-        let config = model::config(&settings.model, start.as_ref().or(previous.as_ref()))?;
+        let mut settings = Settings::resolve(&self.flags, stored)?;
         let progress = Progress::new(self.json);
-        let known = previous.as_ref().or(start.as_ref()).and_then(Checkpoint::tokenizer);
-        let data = Data::open(&settings, &config, known, &progress)?;
-        let config = data.config;
-
         let threads = self.threads.map(usize::from);
         let device = device::open(&settings.device, threads, settings.weights.into())?;
         let kind = Kind::parse(&settings.device)?;
-        let shape = models::Shape { batch: settings.batch, seq: settings.seq };
-        let mut network_options = kind.network(shape, settings.dtype.into())?;
-        if !kind.is_engine() {
-            network_options.recompute = settings.recompute.into();
-            if settings.forward_int8 {
-                network_options.forward_products = Products::Int8;
+        let lora = settings.tuning.adapter();
+
+        // Of a resumed run the origin is needed for what its checkpoints do not hold.
+        let mut origin = match &settings.init {
+            Some(path) if previous.is_none() || lora.is_some() => {
+                Some(Origin::open(path, device.threads)?)
             }
+            _ => None,
+        };
+        let config = match (&origin, &previous) {
+            (Some(origin), _) => origin.config()?,
+            (None, previous) => model::config(&settings.model, previous.as_ref())?,
+        };
+        settings.fit(&config, &self.flags);
+        let known = match (&previous, &origin) {
+            (Some(checkpoint), _) => checkpoint.tokenizer().map(Tokenizer::load).transpose()?,
+            (None, Some(origin)) => origin.tokenizer()?,
+            (None, None) => None,
+        };
+        let sidecars = match (&origin, &previous) {
+            (Some(origin), _) => origin.sidecars()?,
+            (None, Some(checkpoint)) => origin::sidecars_of(checkpoint)?,
+            (None, None) => vec![],
+        };
+        let data = Data::open(&settings, &config, known, &sidecars, &progress)?;
+        let config = data.config;
+        if previous.is_none() {
+            settings.measure(data.sequences(&settings)?, data.is_samples(), &self.flags);
         }
-        network_options.micro_batches = settings.accum;
+        let settings = settings;
+
+        let network_options = self.network_options(&settings, kind, &data)?;
         let vocabulary = match settings.compact_vocab {
             true => Some(Arc::new(data.vocabulary(&progress)?)),
             false => None,
         };
-        let network = match &vocabulary {
+        let mut network = match &vocabulary {
             Some(used) => {
                 let used = Arc::clone(used);
                 Network::with_vocabulary(&*device.device, &config, &network_options, used)?
@@ -113,17 +129,29 @@ impl Train {
             Some(checkpoint) => checkpoint.state().data,
             None => settings.position(),
         };
-        let batches = |range, position| {
-            Batches::new(Arc::clone(&data.tokens), range, settings.batch, settings.seq, position)
-        };
-        let training = batches(data.training.clone(), position)?;
+        let training = data.training(&settings, position)?;
         let mut validation = data.validation(&settings)?;
-        let mut trainer = match (&mut previous, start) {
+
+        progress.begin(&settings, &config, &device, memory, &data.description)?;
+        if let Some(lora) = &lora {
+            let trained = network.parameters.iter().map(|p| p.spec.dims.iter().product::<usize>());
+            progress.adapter(lora, trained.sum())?;
+        }
+        let elements = config.parameter_count()?;
+        if let Some(origin) = &mut origin
+            && lora.is_some()
+        {
+            network.read_base(&mut origin.reader(elements, &progress))?;
+        }
+        let mut trainer = match (&mut previous, &mut origin) {
             (Some(checkpoint), _) => Trainer::resume(network, options, training, checkpoint)?,
-            (None, Some(mut checkpoint)) => {
-                Trainer::from_checkpoint(network, options, training, &mut checkpoint)?
+            (None, Some(origin)) if lora.is_none() => {
+                let trained = origin.trained();
+                let mut read = origin.reader(elements, &progress);
+                let trained = trained.as_ref();
+                Trainer::from_parameters(network, options, training, &mut read, trained)?
             }
-            (None, None) => Trainer::new(network, options, training, settings.seed)?,
+            (None, _) => Trainer::new(network, options, training, settings.seed)?,
         };
 
         let mut description = json!({
@@ -136,7 +164,6 @@ impl Train {
             "seed": settings.seed,
             "settings": settings.to_json(),
         });
-        progress.begin(&settings, &config, &device, memory, &data.description)?;
         if let Some(vocabulary) = &vocabulary {
             let (rows, size) = (vocabulary.rows(), vocabulary.size());
             description["vocabulary"] = json!({ "rows_used": rows, "rows": size });
@@ -152,41 +179,74 @@ impl Train {
         }
         .with_context(|| format!("cannot write `{}`", log.display()))?;
 
+        // An engine's kernels are made for whole sequences; texts are written token by token.
+        let story = data.tokenizer.as_ref().map(|tokenizer| model::Sample {
+            device: &*device.host,
+            config: &config,
+            compute: if kind.is_engine() { DataType::Fp32 } else { settings.dtype.into() },
+            tokenizer,
+            lora: lora.clone(),
+            prompt: settings.tuning.sample_prompt.as_deref(),
+            seed: settings.seed,
+        });
         let run = Run {
             out: &self.out,
             settings: &settings,
-            config_json: config.to_hugging_face(),
+            config_json: match (&origin, &previous) {
+                (Some(origin), _) => origin.json(),
+                (None, Some(checkpoint)) => checkpoint.config().clone(),
+                (None, None) => config.to_hugging_face(),
+            },
             settings_json: settings.to_json(),
             tokenizer_json: data.tokenizer.as_ref().map(|t| t.to_json()).transpose()?,
+            adapter_json: match (&lora, &settings.init) {
+                (Some(lora), Some(base)) => {
+                    // Found from wherever it is loaded.
+                    let base = std::fs::canonicalize(base).unwrap_or_else(|_| base.clone());
+                    Some(lora.to_peft(&config, &base.to_string_lossy())?)
+                }
+                _ => None,
+            },
+            sidecars,
             engine: device.engine.as_deref(),
+            story: story.filter(|_| !self.no_sample),
         };
         let ended = run.train(&mut trainer, validation.as_mut(), &mut writer, &progress)?;
+        let saved = run.save(&trainer)?;
         if ended == Ended::NeedsNewProcess {
-            run.save(&trainer)?;
             progress
                 .note("the engine's budget of compilations is spent: going on in a new process")?;
             drop(writer);
             return restart::resume();
         }
-        let stopped = ended == Ended::Stopped;
-        let saved = run.save(&trainer)?;
         let title = format!("{}, {}", settings.model, data.description);
         let picture = run.plot(&log, &title)?;
-        progress.end(&trainer, &saved, &picture, stopped)?;
-        if let Some(tokenizer) = data.tokenizer.as_ref().filter(|_| !self.no_sample && !stopped) {
-            let weights = model::weights(&trainer)?;
-            // An engine's kernels are made for whole sequences; the story is written token by token.
-            let sample = model::Sample {
-                device: &*device.host,
-                config: &config,
-                compute: if kind.is_engine() { DataType::Fp32 } else { settings.dtype.into() },
-                tokenizer,
-                trained: trainer.trained(),
-                seed: settings.seed,
-            };
-            progress.story(&sample.story(&weights)?)?;
+        progress.end(&trainer, &saved, &picture, ended)?;
+        if let Some(story) = run.story.as_ref().filter(|_| ended != Ended::Stopped) {
+            progress.story(&story.of(&trainer)?)?;
         }
         Ok(())
+    }
+
+    /// How the model is built.
+    fn network_options(
+        &self,
+        settings: &Settings,
+        kind: Kind,
+        data: &Data,
+    ) -> anyhow::Result<NetworkOptions> {
+        let shape = models::Shape { batch: settings.batch, seq: settings.seq };
+        let mut options = kind.network(shape, settings.dtype.into())?;
+        if !kind.is_engine() {
+            options.recompute = settings.recompute.into();
+            if settings.forward_int8 {
+                options.forward_products = Products::Int8;
+            }
+        }
+        options.micro_batches = settings.accum;
+        options.lora = settings.tuning.adapter();
+        options.packed = data.is_samples();
+        Ok(options)
     }
 
     /// The checkpoint to go on from, and a refusal to write over a run.
@@ -204,112 +264,4 @@ impl Train {
         }
         Ok(None)
     }
-}
-
-/// Checkpoints of a run that are kept.
-const KEEP: usize = 2;
-
-/// What stays the same during a run.
-struct Run<'a> {
-    out: &'a Path,
-    settings: &'a Settings,
-    config_json: serde_json::Value,
-    settings_json: serde_json::Value,
-    tokenizer_json: Option<String>,
-    engine: Option<&'a AneDevice>,
-}
-
-/// Why the loop ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
-    /// All steps are done.
-    Done,
-    /// Ctrl-C.
-    Stopped,
-    /// The engine cannot take new parameters in this process any more.
-    NeedsNewProcess,
-}
-
-impl Run<'_> {
-    /// Steps until the last one, until Ctrl-C, or until the engine needs a new process.
-    fn train(
-        &self,
-        trainer: &mut Trainer,
-        mut validation: Option<&mut Feed>,
-        writer: &mut Writer,
-        progress: &Progress,
-    ) -> anyhow::Result<Ended> {
-        let stop = stop_flag()?;
-        let settings = self.settings;
-        progress.start(trainer.steps_done(), settings.steps);
-        if trainer.steps_done() == 0
-            && let Some(validation) = validation.as_deref_mut()
-        {
-            let loss = trainer.validate(validation, settings.eval_batches)?;
-            progress.validated(0, loss)?;
-        }
-        let first = trainer.steps_done();
-        while trainer.steps_done() < settings.steps {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(Ended::Stopped);
-            }
-            if self.engine.and_then(AneDevice::stagings_left) == Some(0) {
-                if trainer.steps_done() == first {
-                    bail!(
-                        "the engine's budget of compilations does not last for one step of this \
-                         model with --weights baked; --weights packed compiles once"
-                    );
-                }
-                return Ok(Ended::NeedsNewProcess);
-            }
-            let mut record = trainer.step()?;
-            let done = record.step;
-            let is_last = done == settings.steps;
-            let due = |every: u64| every > 0 && done.is_multiple_of(every);
-            if let Some(validation) = validation.as_deref_mut()
-                && (due(settings.eval_every) || is_last)
-            {
-                let loss = trainer.validate(validation, settings.eval_batches)?;
-                record.val_loss = Some(loss);
-                progress.validated(done, loss)?;
-            }
-            writer.record(&record).context("cannot write the metrics")?;
-            progress.step(&record)?;
-            if due(settings.save_every) && !is_last {
-                self.save(trainer)?;
-            }
-        }
-        Ok(Ended::Done)
-    }
-
-    fn save(&self, trainer: &Trainer) -> anyhow::Result<PathBuf> {
-        let about = About {
-            config: &self.config_json,
-            tokenizer: self.tokenizer_json.as_deref(),
-            settings: &self.settings_json,
-        };
-        Ok(trainer.save(self.out, &about, KEEP)?)
-    }
-
-    /// Draws the loss curve of the whole log.
-    fn plot(&self, log: &Path, title: &str) -> anyhow::Result<PathBuf> {
-        let path = self.out.join("loss.svg");
-        let log = metrics::read(log).context("cannot read the metrics")?;
-        std::fs::write(&path, train::plot::loss_curve(&log, title))
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
-        Ok(path)
-    }
-}
-
-/// A flag that Ctrl-C sets; a second Ctrl-C ends the program at once.
-pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let set = Arc::clone(&flag);
-    ctrlc::set_handler(move || {
-        if set.swap(true, Ordering::Relaxed) {
-            std::process::exit(1);
-        }
-    })
-    .context("cannot catch Ctrl-C")?;
-    Ok(flag)
 }

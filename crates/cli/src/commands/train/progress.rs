@@ -1,9 +1,10 @@
 //! What a person sees of a run: a bar on a terminal, plain lines elsewhere, JSON if asked for.
 
+use super::run::Ended;
 use super::settings::Settings;
 use crate::device::Opened;
 use indicatif::{ProgressBar, ProgressStyle};
-use models::Config;
+use models::{Config, Lora};
 use std::cell::{Cell, RefCell};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -100,6 +101,15 @@ impl Progress {
         Ok(())
     }
 
+    /// Says what of the model is trained.
+    pub fn adapter(&self, lora: &Lora, trained: usize) -> std::io::Result<()> {
+        let (rank, alpha, targets) = (lora.rank, lora.alpha, lora.targets.join(", "));
+        let trained = grouped(trained);
+        self.note(&format!(
+            "adapter  rank {rank}, alpha {alpha}, of {targets}: {trained} parameters are trained"
+        ))
+    }
+
     /// Begins to count steps.
     pub fn start(&self, done: u64, steps: u64) {
         self.every.set((steps / 40).max(1));
@@ -132,7 +142,20 @@ impl Progress {
 
     /// The loss on data that is not trained on.
     pub fn validated(&self, step: u64, loss: f64) -> std::io::Result<()> {
-        self.note(&format!("step {step:>6}  validation loss {loss:.4} nats per token"))
+        let perplexity = loss.exp();
+        self.note(&format!(
+            "step {step:>6}  validation loss {loss:.4} nats per token (perplexity {perplexity:.2})"
+        ))
+    }
+
+    /// A text that the model wrote on the way.
+    pub fn sample(&self, step: u64, text: &str) -> std::io::Result<()> {
+        self.note(&format!("step {step:>6}  the model writes:\n\n{}", wrapped(text, 80)))
+    }
+
+    /// Shows how much of a model has been read.
+    pub fn loading(&self, done: u64, all: u64) {
+        self.part("reading the model", done, all);
     }
 
     /// The run is over.
@@ -141,7 +164,7 @@ impl Progress {
         trainer: &Trainer,
         saved: &Path,
         picture: &Path,
-        stopped: bool,
+        ended: Ended,
     ) -> anyhow::Result<()> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -152,9 +175,20 @@ impl Progress {
         }
         self.note(&format!("saved    {}", saved.display()))?;
         self.note(&format!("curve    {}", picture.display()))?;
-        if stopped {
-            let done = trainer.steps_done();
-            self.note(&format!("stopped after step {done}; go on with --resume"))?;
+        let done = trainer.steps_done();
+        if let Some((step, loss)) = trainer.best() {
+            self.note(&format!("best     validation loss {loss:.4}, at step {step}"))?;
+        }
+        match ended {
+            Ended::Stopped => {
+                self.note(&format!("stopped after step {done}; go on with --resume"))?;
+            }
+            Ended::Early => {
+                self.note(&format!(
+                    "stopped early, after step {done}: validation found no better"
+                ))?;
+            }
+            Ended::Done | Ended::NeedsNewProcess => {}
         }
         Ok(())
     }

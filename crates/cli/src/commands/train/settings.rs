@@ -4,11 +4,13 @@
 //! default.
 
 use super::loss_scale::Scale;
+use super::tuning::{Tuning, TuningFlags};
 use crate::device::Kind;
 use ane::device::WeightStrategy;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use mil::DataType;
+use models::Config;
 use passes::autodiff;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,8 +26,9 @@ pub struct Flags {
     /// llama3.2-1b, qwen2.5-0.5b, mistral-7b, gemma-2b, gpt2) or a folder with a config.json [default: tiny]
     #[arg(long, value_name = "PRESET|DIR")]
     model: Option<String>,
-    /// Where parameters come from: `scratch`, or a folder that a run wrote [default: scratch]
-    #[arg(long, value_name = "scratch|DIR")]
+    /// Where parameters come from: `scratch`, or a model: the folder of a run, a Hugging Face
+    /// folder or name (`owner/name`), or a file of GGUF or llama2.c [default: scratch]
+    #[arg(long, value_name = "scratch|MODEL")]
     init: Option<String>,
     /// Text, JSON lines (.jsonl), raw tokens (.bin, .u16, .u32) or a folder that `anemone data
     /// prepare` has written [default: stories made here]
@@ -37,19 +40,20 @@ pub struct Flags {
     /// A tokenizer.json for text [default: the model's, or one trained on the text]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
-    /// Optimizer steps in all [default: 1400 for tiny, otherwise 1000]
+    /// Optimizer steps in all [default: 1400 for tiny, --epochs for chats, otherwise 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
     /// Sequences in a batch [default: 8 for tiny, otherwise 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Option<u32>,
-    /// Tokens in a sequence [default: 128 for tiny, otherwise 256]
+    /// Tokens in a sequence [default: 128 for tiny, 512 with --init, otherwise 256]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     seq: Option<u32>,
     /// Batches whose gradients are added up for one step [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     accum: Option<u32>,
-    /// Largest learning rate [default: 2e-3 for tiny, otherwise 3e-4]
+    /// Largest learning rate [default: 2e-3 for tiny, 2e-5 with --init, 2e-4 with --lora, otherwise
+    /// 3e-4]
     #[arg(long, value_name = "X", value_parser = positive)]
     lr: Option<f64>,
     /// Smallest learning rate of the cosine, as a part of the largest [default: 0.1]
@@ -61,7 +65,7 @@ pub struct Flags {
     /// Course of the learning rate after that [default: cosine]
     #[arg(long, value_name = "NAME")]
     schedule: Option<Course>,
-    /// Weight decay of matrices [default: 0.1]
+    /// Weight decay of matrices [default: 0.1; 0 with --init]
     #[arg(long, value_name = "X", value_parser = not_negative)]
     weight_decay: Option<f64>,
     /// Decay of AdamW's first moment [default: 0.9]
@@ -121,6 +125,8 @@ pub struct Flags {
     /// Steps between two checkpoints; 0 for only at the end [default: a fifth of the run]
     #[arg(long, value_name = "N")]
     save_every: Option<u64>,
+    #[command(flatten)]
+    tuning: TuningFlags,
 }
 
 macro_rules! choices {
@@ -214,7 +220,12 @@ pub struct Settings {
     pub eval_every: u64,
     pub eval_batches: usize,
     pub save_every: u64,
+    #[serde(default)]
+    pub tuning: Tuning,
 }
+
+/// Passes over chats and instructions.
+const EPOCHS: f64 = 3.0;
 
 /// Steps, sequences, tokens in each, learning rate: what suits a model's size.
 fn defaults_of(model: &str) -> (u64, usize, usize, f64) {
@@ -244,11 +255,22 @@ impl Settings {
                 }
                 stored
             }
-            None => Settings::of_model(model.as_deref().unwrap_or("tiny")),
+            None => Settings::begin(model.as_deref(), flags),
         };
         let f = flags;
-        if let Some(init) = &f.init {
+        if resumed && let Some(init) = &f.init {
             s.init = (init != "scratch").then(|| PathBuf::from(init));
+        }
+        s.tuning.take(&f.tuning, resumed)?;
+        if s.tuning.lora.is_some() {
+            if s.init.is_none() {
+                bail!("--lora trains an adapter beside a model: name that model with --init");
+            }
+            if f.compact_vocab == Some(true) {
+                bail!(
+                    "--compact-vocab is for the rows of a vocabulary, which --lora does not train"
+                );
+            }
         }
         set(&mut s.data, f.data.clone().map(Some));
         set(&mut s.tokenizer, f.tokenizer.clone().map(Some));
@@ -286,15 +308,52 @@ impl Settings {
         set(&mut s.compact_vocab, f.compact_vocab);
         set(&mut s.eval_batches, f.eval_batches.map(|v| v as usize));
         if !resumed {
-            // These follow the length of the run unless they are given.
-            s.warmup = (s.steps / 20).min(100);
-            s.eval_every = (s.steps / 10).max(1);
-            s.save_every = (s.steps / 5).max(1);
+            s.follow(s.steps, f);
         }
         set(&mut s.warmup, f.warmup);
         set(&mut s.eval_every, f.eval_every);
         set(&mut s.save_every, f.save_every);
         Ok(s)
+    }
+
+    /// Fits what no flag says to the model.
+    pub fn fit(&mut self, config: &Config, flags: &Flags) {
+        if flags.seq.is_none() {
+            self.seq = self.seq.min(config.max_seq);
+        }
+    }
+
+    /// Makes the run so many steps long, and all that follows its length unless flags say it.
+    pub fn follow(&mut self, steps: u64, flags: &Flags) {
+        self.steps = steps;
+        self.warmup = flags.warmup.unwrap_or((steps / 20).min(100));
+        self.eval_every = flags.eval_every.unwrap_or((steps / 10).max(1));
+        self.save_every = flags.save_every.unwrap_or((steps / 5).max(1));
+    }
+
+    /// Makes the run as long as its epochs over data of so many sequences. Without any, chats and
+    /// instructions (`samples`) have three, and other data the steps that there are.
+    pub fn measure(&mut self, sequences: u64, samples: bool, flags: &Flags) {
+        let epochs = match (self.tuning.epochs, flags.steps) {
+            (Some(epochs), _) => epochs,
+            (None, None) if samples => EPOCHS,
+            _ => return,
+        };
+        let each = (self.batch * self.accum) as f64;
+        self.follow(((sequences as f64 * epochs / each).ceil() as u64).max(1), flags);
+    }
+
+    /// What a new run begins with: what suits the model, or a model that is there already.
+    fn begin(model: Option<&str>, flags: &Flags) -> Settings {
+        let mut s = Settings::of_model(model.unwrap_or("tiny"));
+        s.init = flags.init.as_ref().filter(|init| *init != "scratch").map(PathBuf::from);
+        if let (Some(init), None) = (&s.init, model) {
+            s = Settings { init: s.init.clone(), ..Settings::of_model(&init.to_string_lossy()) };
+            s.seq = 512;
+            s.lr = if flags.tuning.has_adapter() { 2e-4 } else { 2e-5 };
+            s.weight_decay = 0.0;
+        }
+        s
     }
 
     fn of_model(model: &str) -> Settings {
@@ -331,7 +390,13 @@ impl Settings {
             eval_every: 0,
             eval_batches: 8,
             save_every: 0,
+            tuning: Tuning::default(),
         }
+    }
+
+    /// Whether the checkpoint with the least validation loss is kept.
+    pub fn keeps_best(&self) -> bool {
+        self.tuning.best.unwrap_or(self.init.is_some())
     }
 
     /// For the checkpoint.
@@ -433,7 +498,7 @@ fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64,
     }
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(super) fn positive(text: &str) -> Result<f64, String> {
     number(text, |v| v > 0.0 && v.is_finite(), "a number above 0")
 }
 
@@ -441,11 +506,11 @@ fn not_negative(text: &str) -> Result<f64, String> {
     number(text, |v| v >= 0.0 && v.is_finite(), "a number, 0 or above")
 }
 
-fn fraction(text: &str) -> Result<f64, String> {
+pub(super) fn fraction(text: &str) -> Result<f64, String> {
     number(text, |v| (0.0..=1.0).contains(&v), "a number from 0 to 1")
 }
 
-fn below_one(text: &str) -> Result<f64, String> {
+pub(super) fn below_one(text: &str) -> Result<f64, String> {
     number(text, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1")
 }
 
