@@ -54,7 +54,7 @@ impl Lengths {
         let rank = ((part.clamp(0.0, 1.0) * self.count as f64).ceil() as u64).max(1);
         let mut seen = 0;
         for (&length, &count) in &self.bars {
-            seen += count;
+            seen = u64::saturating_add(seen, count);
             if seen >= rank {
                 return length;
             }

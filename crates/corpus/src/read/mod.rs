@@ -123,6 +123,32 @@ impl Documents {
         }
     }
 
+    /// The documents of a stream of text or JSON lines, which errors call `name`.
+    ///
+    /// # Errors
+    /// If the format is Parquet, which cannot be read as a stream.
+    pub fn of_stream(
+        name: &Path,
+        stream: Box<dyn Read + Send>,
+        format: Format,
+        reading: &Reading,
+    ) -> Result<Self, Error> {
+        let path = name.to_owned();
+        let source = Source { path, format, gzip: false, bytes: 0 };
+        let mut documents = Self::new(&[], reading);
+        documents.open = Some(match format {
+            Format::Text => Open::Text(text::Text::new(name, stream, reading)),
+            Format::Jsonl => Open::Lines(json_lines::Lines::new(name, stream, reading)),
+            Format::Parquet => {
+                let reason = "a Parquet file cannot be read as a stream".to_owned();
+                let place = "the file".to_owned();
+                return Err(Error::Parquet { path: source.path, place, reason });
+            }
+        });
+        documents.files.push_back(source);
+        Ok(documents)
+    }
+
     /// What has been read so far.
     pub fn counts(&self) -> Counts {
         self.counts
