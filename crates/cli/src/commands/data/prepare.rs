@@ -34,7 +34,7 @@ pub struct Prepare {
     /// Train a tokenizer with this many tokens on a sample of the documents
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(257..=1 << 24))]
     train_tokenizer: Option<u32>,
-    /// Size of that sample in MB; training takes about 20 times as much memory
+    /// Size of that sample in MB, which is kept in memory
     #[arg(long, value_name = "MB", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=4096))]
     tokenizer_sample: u64,
     /// The token that ends a document [default: the tokenizer's, if it has one by a usual name]

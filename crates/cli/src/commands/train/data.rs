@@ -201,9 +201,11 @@ impl Data {
         let index = corpus::Index::open(path)?;
         if index.vocabulary as usize > config.vocab {
             bail!(
-                "`{}`: tokens of a vocabulary of {}; the model has {}",
+                "`{}`: tokens of a vocabulary of {}, and the model has {}: prepare them with the \
+                 model's --tokenizer or with --train-tokenizer {}, or choose another --model",
                 path.display(),
                 index.vocabulary,
+                config.vocab,
                 config.vocab
             );
         }
