@@ -6,7 +6,7 @@ mod family;
 use cpu::CpuDevice;
 use family::{Family, Tensor};
 use mil::DataType;
-use models::{Config, Layout, Shape};
+use models::{Config, Layout, Lora, Shape};
 use passes::autodiff::Recompute;
 use runtime::{Accumulation, Products};
 use serde_json::json;
@@ -23,7 +23,7 @@ use train::{About, Batch, Network, NetworkOptions, Trainer, TrainerOptions};
 const SHAPE: Shape = Shape { batch: 2, seq: 8 };
 const STEPS: u64 = 20;
 
-fn network(config: &Config, shape: Shape, packed: bool) -> Network {
+fn network(config: &Config, shape: Shape, packed: bool, lora: Option<Lora>) -> Network {
     let device = CpuDevice::new(Some(2)).expect("two threads can be started");
     let options = NetworkOptions {
         shape,
@@ -34,7 +34,7 @@ fn network(config: &Config, shape: Shape, packed: bool) -> Network {
         forward_products: Products::Native,
         recompute: Recompute::Cheap,
         head_rows: None,
-        lora: None,
+        lora,
         packed,
     };
     Network::new(&device, config, &options).expect("the model compiles")
@@ -51,7 +51,11 @@ fn copy_from(
     }
 }
 
-fn trainer(family: &Family) -> Trainer {
+/// A run of `make_families.py`: of the whole model, or of an adapter beside it.
+fn trainer(family: &Family, lora: Option<Lora>) -> Trainer {
+    let adapts = lora.is_some();
+    let mut network = network(&family.config, SHAPE, false, lora);
+    network.read_base(&mut copy_from(&family.parameters)).expect("all is there");
     let ids = family.expected["text"].ids();
     let length = ids.len() as u64;
     let position = Position { order: Order::Sequential, seed: 0, windows: 0 };
@@ -61,7 +65,7 @@ fn trainer(family: &Family) -> Trainer {
         accumulate: 1,
         optimizer: AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 },
         schedule: Schedule {
-            peak: 3e-3,
+            peak: if adapts { 8e-3 } else { 3e-3 },
             min_ratio: 1.0,
             warmup: 0,
             steps: STEPS,
@@ -71,25 +75,42 @@ fn trainer(family: &Family) -> Trainer {
         loss_scale: LossScale::None,
         threads: 2,
     };
-    let (network, feed) = (network(&family.config, SHAPE, false), feed.expect("enough tokens"));
-    let mut read = copy_from(&family.parameters);
+    let feed = feed.expect("enough tokens");
+    let mut read = copy_from(if adapts { &family.expected } else { &family.parameters });
     Trainer::from_parameters(network, options, feed, &mut read, None).expect("all is there")
+}
+
+/// The losses of a run are those of PyTorch.
+fn follow(name: &str, mut trainer: Trainer, expected: &Tensor) {
+    let expected = expected.floats();
+    assert_eq!(expected.len() as u64, STEPS);
+    assert!(expected[expected.len() - 1] < expected[0] - 0.05, "{name} learns");
+    let mut largest = 0.0;
+    for (step, expected) in expected.into_iter().enumerate() {
+        let loss = trainer.step().expect("a step").loss;
+        let error = (loss - f64::from(expected)).abs();
+        assert!(error < 1e-3, "{name}, step {step}: {loss}, not {expected}");
+        largest = f64::max(largest, error);
+    }
+    println!("{name}: {largest:.2e}");
 }
 
 #[test]
 fn twenty_steps_follow_pytorch() {
     for family in family::all() {
-        let mut trainer = trainer(&family);
-        let expected = family.expected["losses"].floats();
-        assert_eq!(expected.len() as u64, STEPS);
-        let mut largest = 0.0;
-        for (step, expected) in expected.into_iter().enumerate() {
-            let loss = trainer.step().expect("a step").loss;
-            let error = (loss - f64::from(expected)).abs();
-            assert!(error < 1e-3, "{}, step {step}: {loss}, not {expected}", family.name);
-            largest = f64::max(largest, error);
-        }
-        println!("{}: {largest:.2e}", family.name);
+        follow(&family.name, trainer(&family, None), &family.expected["losses"]);
+    }
+}
+
+#[test]
+fn twenty_steps_of_an_adapter_follow_peft() {
+    let targets = vec![models::ALL_LINEAR.to_owned()];
+    let lora = Lora { rank: 3, alpha: 6.0, rank_stabilized: false, dropout: 0.0, targets };
+    for family in family::all() {
+        let trainer = trainer(&family, Some(lora.clone()));
+        let names = family.expected.keys().filter(|name| name.starts_with("base_model."));
+        assert_eq!(names.count(), trainer.network().parameters.len(), "{}", family.name);
+        follow(&family.name, trainer, &family.expected["adapter_losses"]);
     }
 }
 
@@ -104,7 +125,7 @@ fn save(family: &Family, test: &str) -> (PathBuf, PathBuf) {
         sidecars: &[],
         settings: &json!({}),
     };
-    let saved = trainer(family).save(&run, &about, 1).expect("it can be saved");
+    let saved = trainer(family, None).save(&run, &about, 1).expect("it can be saved");
     (run, saved)
 }
 
@@ -148,7 +169,7 @@ fn packed_samples_train_every_family_as_they_do_alone() {
     let tokens: Vec<i32> = (0..16).map(|i| (i * i + 7 * i) % 67).collect();
     for family in family::all() {
         let filled = |shape: Shape, packed: bool| {
-            let mut network = network(&family.config, shape, packed);
+            let mut network = network(&family.config, shape, packed, None);
             for state in &network.parameters {
                 let values = family.parameters[&state.spec.name].floats();
                 let mut surface = state.value.write().expect("nobody else uses it");
