@@ -44,8 +44,13 @@ fn the_name_and_the_source_choose_format_and_type() {
     let gguf = gguf.to_str().unwrap();
     assert_eq!(converts(gguf, &hf, &[])["dtype"], "BF16");
     assert_eq!(converts(hf.to_str().unwrap(), &bin, &[])["dtype"], "F32");
-    // bf16 numbers, so nothing was lost on the way.
-    assert_eq!(std::fs::read(&bin).unwrap(), std::fs::read(fixture("llama2c-v0.bin")).unwrap());
+    // bf16 numbers, so nothing was lost on the way. The file ends with tables of 24 x 4 cosines and
+    // as many sines, which readers compute again and every writer rounds its own way.
+    let written = std::fs::read(&bin).unwrap();
+    let fixture_bytes = std::fs::read(fixture("llama2c-v0.bin")).unwrap();
+    let weights = written.len() - 4 * 2 * 24 * 4;
+    assert_eq!(written.len(), fixture_bytes.len());
+    assert!(written[..weights] == fixture_bytes[..weights]);
     let summary = converts(&fixture("llama"), &folder.join("d.bin"), &["--dtype", "q8_0"]);
     assert_eq!(summary["left_out"].as_array().unwrap().len(), 1);
     assert_eq!(converts(&fixture("llama"), &folder.join("e"), &["--to", "blzt"])["dtype"], "F32");

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod completions;
+mod convert;
 mod data;
 mod doctor;
 mod estimate;
@@ -20,6 +21,7 @@ use clap::Subcommand;
 pub enum Command {
     Train(Box<train::Train>),
     Data(data::Data),
+    Convert(convert::Convert),
     Generate(generate::Generate),
     Run(run::Run),
     Print(print::Print),
@@ -38,6 +40,7 @@ impl Command {
         match self {
             Command::Train(command) => command.run(),
             Command::Data(command) => command.run(),
+            Command::Convert(command) => command.run(),
             Command::Generate(command) => command.run(),
             Command::Run(command) => command.run(),
             Command::Print(command) => command.run(),
