@@ -7,11 +7,11 @@
 
 mod adapter;
 mod generator;
-mod sample;
+mod sampling;
 
 pub use adapter::Adapter;
 pub use generator::{Generator, GeneratorOptions, Weights};
-pub use sample::{Sampler, Sampling};
+pub use sampling::{Sampler, Sampling, StopStrings};
 
 /// Why nothing can be generated.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,6 @@
 
 mod data;
 mod loss_scale;
-mod origin;
 mod progress;
 mod restart;
 mod run;
@@ -16,7 +15,6 @@ use anyhow::{Context, bail};
 use clap::Args;
 use data::Data;
 use mil::DataType;
-use origin::Origin;
 use progress::Progress;
 pub use progress::grouped;
 pub use run::stop_flag;
@@ -78,7 +76,7 @@ impl Train {
         // Of a resumed run the origin is needed for what its checkpoints do not hold.
         let mut origin = match &settings.init {
             Some(path) if previous.is_none() || lora.is_some() => {
-                Some(Origin::open(path, device.threads)?)
+                Some(model::Origin::open(path, device.threads)?)
             }
             _ => None,
         };
@@ -94,7 +92,7 @@ impl Train {
         };
         let sidecars = match (&origin, &previous) {
             (Some(origin), _) => origin.sidecars()?,
-            (None, Some(checkpoint)) => origin::sidecars_of(checkpoint)?,
+            (None, Some(checkpoint)) => model::sidecars_of(checkpoint)?,
             (None, None) => vec![],
         };
         let data = Data::open(&settings, &config, known, &sidecars, &progress)?;
@@ -137,17 +135,18 @@ impl Train {
             let trained = network.parameters.iter().map(|p| p.spec.dims.iter().product::<usize>());
             progress.adapter(lora, trained.sum())?;
         }
-        let elements = config.parameter_count()?;
+        let elements = config.parameter_count()? as u64;
+        let loading = |read: usize| progress.loading(read as u64, elements);
         if let Some(origin) = &mut origin
             && lora.is_some()
         {
-            network.read_base(&mut origin.reader(elements, &progress))?;
+            network.read_base(&mut origin.reader(&loading))?;
         }
         let mut trainer = match (&mut previous, &mut origin) {
             (Some(checkpoint), _) => Trainer::resume(network, options, training, checkpoint)?,
             (None, Some(origin)) if lora.is_none() => {
                 let trained = origin.trained();
-                let mut read = origin.reader(elements, &progress);
+                let mut read = origin.reader(&loading);
                 let trained = trained.as_ref();
                 Trainer::from_parameters(network, options, training, &mut read, trained)?
             }

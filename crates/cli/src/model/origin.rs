@@ -1,17 +1,18 @@
-//! Where a run's parameters come from, if not from scratch.
+//! Models in files: runs of ours, and checkpoints of any other kind.
 
-use super::progress::Progress;
 use anyhow::{Context, bail};
 use checkpoints::Source;
+use generate::Weights;
 use models::{Config, Parameter};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use surface::Surface;
 use text::Tokenizer;
 use train::checkpoint::{Checkpoint, SIDECARS};
 use train::vocabulary::IdSet;
 
-/// A model that training begins with.
+/// A model in files.
 pub enum Origin {
     /// A run of ours, exactly as it is.
     Run(Box<Checkpoint>),
@@ -29,7 +30,7 @@ pub struct Model {
 impl Origin {
     /// Opens a model; nothing is read yet but what it is.
     pub fn open(path: &Path, threads: usize) -> anyhow::Result<Origin> {
-        let context = || format!("cannot begin from `{}`", path.display());
+        let context = || format!("cannot read the model in `{}`", path.display());
         if train::checkpoint::resolve(path).is_ok() {
             let checkpoint = Checkpoint::open(path).with_context(context)?;
             if checkpoint.adapter().is_some() {
@@ -106,11 +107,36 @@ impl Origin {
         }
     }
 
-    /// Reads a parameter; `progress` shows how much has been read of `all` elements.
+    /// All parameters; `progress` is told how many more elements have been read.
+    pub fn weights(&mut self, progress: &(dyn Fn(usize) + Sync)) -> anyhow::Result<Weights> {
+        let parameters = models::parameters(&self.config()?)?;
+        let mut surfaces = vec![];
+        for parameter in &parameters {
+            surfaces.push(Surface::new(parameter.dims.iter().product::<usize>() * 4)?);
+        }
+        let mut writing =
+            surfaces.iter().map(Surface::write).collect::<Result<Vec<_>, _>>()?;
+        let places = writing.iter_mut().map(|writing| writing.as_mut_slice::<f32>());
+        match self {
+            Origin::Run(checkpoint) => {
+                for (parameter, out) in parameters.iter().zip(places) {
+                    checkpoint.read_parameter(&parameter.name, &parameter.dims, out)?;
+                    progress(out.len());
+                }
+            }
+            Origin::Model(model) => {
+                let targets = parameters.iter().zip(places).collect();
+                model.source.read_all(targets, model.threads, progress)?;
+            }
+        }
+        drop(writing);
+        Ok(parameters.into_iter().map(|parameter| parameter.name).zip(surfaces).collect())
+    }
+
+    /// What reads a parameter; `progress` is told how many elements have been read so far.
     pub fn reader<'a>(
         &'a mut self,
-        all: usize,
-        progress: &'a Progress,
+        progress: &'a dyn Fn(usize),
     ) -> impl FnMut(&str, &[usize], &mut [f32]) -> Result<(), train::Error> + 'a {
         let mut done = 0;
         move |name, dims, out| {
@@ -119,7 +145,7 @@ impl Origin {
                 Origin::Model(model) => model.read(name, out)?,
             }
             done += out.len();
-            progress.loading(done as u64, all as u64);
+            progress(done);
             Ok(())
         }
     }

@@ -1,0 +1,95 @@
+//! Adapters in folders: those of the `peft` package, and those that runs of ours train.
+
+use anyhow::{Context, bail};
+use checkpoints::formats::safetensors;
+use generate::{Adapter, Weights};
+use models::{Config, Lora};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use surface::Surface;
+use train::checkpoint::Checkpoint;
+
+const CONFIG: &str = "adapter_config.json";
+const VALUES: &str = "adapter_model.safetensors";
+
+/// The longest `adapter_config.json` that is read.
+const LONGEST: u64 = 1 << 20;
+
+/// A folder with an adapter.
+pub struct AdapterFolder {
+    folder: PathBuf,
+    /// The adapter's shape.
+    pub lora: Lora,
+    /// The model that it was trained for: a folder or a name.
+    pub base: Option<String>,
+}
+
+impl AdapterFolder {
+    /// The folder of an adapter, or of a run or checkpoint of ours that holds one; nothing if it
+    /// is something else.
+    ///
+    /// # Errors
+    /// If the files are damaged, or the adapter is of a kind that is not offered.
+    pub fn open(path: &Path) -> anyhow::Result<Option<AdapterFolder>> {
+        let ours = train::checkpoint::resolve(path).ok();
+        let folder = ours.clone().unwrap_or_else(|| path.to_owned());
+        let config = folder.join(CONFIG);
+        if !config.is_file() {
+            return Ok(None);
+        }
+        if let Some(ours) = &ours {
+            // Checks every file.
+            Checkpoint::open(ours)?;
+        }
+        let size = std::fs::metadata(&config)?.len();
+        if size > LONGEST {
+            bail!("`{}`: {size} bytes is more than any adapter's configuration has", config.display());
+        }
+        let context = || format!("`{}`", config.display());
+        let json: Value =
+            serde_json::from_slice(&std::fs::read(&config)?).with_context(context)?;
+        let lora = Lora::from_peft(&json).with_context(context)?;
+        let base = json["base_model_name_or_path"].as_str().filter(|base| !base.is_empty());
+        Ok(Some(AdapterFolder { folder, lora, base: base.map(str::to_owned) }))
+    }
+
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Reads the adapter's values.
+    ///
+    /// # Errors
+    /// If the file is malformed, or does not hold exactly the adapter of such a model.
+    pub fn read(&self, config: &Config) -> anyhow::Result<Adapter> {
+        let path = self.folder.join(VALUES);
+        let context = || format!("`{}`", path.display());
+        let tensors = safetensors::open(&path)?;
+        let parameters = self.lora.parameters(config).with_context(context)?;
+        if let Some(extra) =
+            tensors.iter().find(|info| parameters.iter().all(|known| known.name != info.name))
+        {
+            bail!("`{}`: the model has no place for `{}`", path.display(), extra.name);
+        }
+        let mut weights = Weights::new();
+        for parameter in parameters {
+            let info = tensors.get(&parameter.name).with_context(|| {
+                format!("`{}`: `{}` is missing", path.display(), parameter.name)
+            })?;
+            if info.dims != parameter.dims {
+                bail!(
+                    "`{}`: `{}` is {}, but {:?} is needed: the adapter is of another model",
+                    path.display(),
+                    parameter.name,
+                    info.describe(),
+                    parameter.dims
+                );
+            }
+            let surface = Surface::new(info.elements() * 4)?;
+            tensors.read(info, 0, surface.write()?.as_mut_slice::<f32>())?;
+            weights.insert(parameter.name, surface);
+        }
+        Ok(Adapter { lora: self.lora.clone(), weights })
+    }
+}

@@ -1,0 +1,148 @@
+//! A model with everything that is needed to write with it.
+
+use super::{AdapterFolder, Origin};
+use anyhow::{Context, bail};
+use generate::{Adapter, Weights};
+use indicatif::{ProgressBar, ProgressStyle};
+use models::Config;
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use text::Tokenizer;
+use text::chat::{ChatTemplate, GenerationConfig};
+use train::vocabulary::IdSet;
+
+/// A model in memory.
+pub struct Loaded {
+    pub config: Config,
+    pub weights: Weights,
+    /// The adapter that was asked for, which is not merged into the weights.
+    pub adapter: Option<Adapter>,
+    pub tokenizer: Option<Tokenizer>,
+    /// The tokens whose rows have been trained, if not all have been.
+    pub trained: Option<IdSet>,
+    /// How its maker would use it.
+    pub ways: Ways,
+    /// Whether it was trained here, on texts that each follow the end of another.
+    ours: bool,
+}
+
+/// How to use a model, from the files beside it.
+#[derive(Debug)]
+pub struct Ways {
+    /// The chat template, if there is one.
+    pub template: Option<ChatTemplate>,
+    /// What is recommended for choosing tokens.
+    pub generation: GenerationConfig,
+    /// The tokens that end a text or an answer.
+    pub ends: BTreeSet<u32>,
+}
+
+impl Loaded {
+    /// Reads a model: a run of ours, a checkpoint of any other kind, or an adapter with the model
+    /// that it was trained for. `adapter` is the folder of one to put beside it.
+    pub fn open(path: &Path, adapter: Option<&Path>, threads: usize) -> anyhow::Result<Loaded> {
+        let own = AdapterFolder::open(path)?;
+        if own.is_some() && adapter.is_some() {
+            bail!("`{}` is an adapter already: name its model, or leave out --adapter", path.display());
+        }
+        let base = match &own {
+            Some(own) => base_of(own)?,
+            None => path.to_owned(),
+        };
+        let adapter = match adapter {
+            Some(folder) => Some(AdapterFolder::open(folder)?.with_context(|| {
+                format!("`{}` has no adapter: there is no adapter_config.json", folder.display())
+            })?),
+            None => own,
+        };
+        let mut origin = Origin::open(&base, threads)?;
+        let config = origin.config()?;
+        let bar = bar(config.parameter_count()? as u64)?;
+        let weights = origin
+            .weights(&|read| bar.inc(read as u64))
+            .with_context(|| format!("cannot read the model in `{}`", base.display()))?;
+        bar.finish_and_clear();
+        let adapter = adapter.map(|folder| folder.read(&config)).transpose()?;
+        let tokenizer = origin.tokenizer()?;
+        let ways = Ways::new(&origin, tokenizer.as_ref())?;
+        let ours = matches!(origin, Origin::Run(_));
+        Ok(Loaded { config, weights, adapter, tokenizer, trained: origin.trained(), ways, ours })
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn tokenizer(&self) -> anyhow::Result<&Tokenizer> {
+        self.tokenizer.as_ref().context(
+            "the model has no tokenizer: put a tokenizer.json beside it, or give the prompt as \
+             --prompt-tokens 1,2,3",
+        )
+    }
+
+    /// The tokens of a text that the model is to go on from.
+    pub fn begin(&self, text: &str) -> anyhow::Result<Vec<u32>> {
+        let tokenizer = self.tokenizer()?;
+        let whole = tokenizer.encode_whole(text)?;
+        let mut tokens: Vec<u32> = whole.into_iter().map(|(token, _)| token).collect();
+        let bare = tokenizer.encode(text)?;
+        if tokens == bare && (self.ours || tokens.is_empty()) {
+            // A text begins where another one ends.
+            tokens.splice(0..0, tokenizer.end_of_text());
+        }
+        // A processor that also ends the text would leave nothing to write.
+        while tokens.len() > bare.len() + 1 && tokens.last().is_some_and(|t| self.ways.ends.contains(t)) {
+            tokens.pop();
+        }
+        if tokens.is_empty() {
+            bail!("the prompt is empty, and the tokenizer has no token to begin after");
+        }
+        Ok(tokens)
+    }
+}
+
+impl Ways {
+    fn new(origin: &Origin, tokenizer: Option<&Tokenizer>) -> anyhow::Result<Ways> {
+        let files = origin.sidecars()?;
+        let generation = GenerationConfig::of_model(&files)?;
+        let mut ends: BTreeSet<u32> = generation.ends.iter().copied().collect();
+        let json = origin.json();
+        let of_config = match &json["eos_token_id"] {
+            serde_json::Value::Array(ids) => ids.clone(),
+            one => vec![one.clone()],
+        };
+        ends.extend(of_config.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()));
+        ends.extend(tokenizer.and_then(Tokenizer::end_of_text));
+        Ok(Ways { template: ChatTemplate::of_model(&files)?, generation, ends })
+    }
+}
+
+/// The model that an adapter was trained for.
+fn base_of(adapter: &AdapterFolder) -> anyhow::Result<PathBuf> {
+    let Some(base) = &adapter.base else {
+        bail!(
+            "`{}` is an adapter that does not say which model it is for: give the model as --model \
+             and the adapter as --adapter",
+            adapter.folder().display()
+        );
+    };
+    let path = PathBuf::from(base);
+    if !path.exists() {
+        bail!(
+            "the adapter in `{}` is for `{base}`, which is not there: give the model as --model and \
+             the adapter as --adapter",
+            adapter.folder().display()
+        );
+    }
+    Ok(path)
+}
+
+fn bar(elements: u64) -> anyhow::Result<ProgressBar> {
+    let bar = match std::io::stderr().is_terminal() {
+        true => ProgressBar::new(elements),
+        false => ProgressBar::hidden(),
+    };
+    bar.set_style(ProgressStyle::with_template("reading the model {bar:32} {percent}%")?);
+    Ok(bar)
+}
