@@ -10,6 +10,7 @@ mod device;
 mod engine;
 mod model;
 mod program;
+mod writing;
 
 use clap::Parser;
 use commands::Command;

@@ -170,6 +170,12 @@ impl Generator {
         self.position = 0;
     }
 
+    /// Forgets all but the first `tokens` of what has been read.
+    pub fn rewind(&mut self, tokens: usize) {
+        // Keys and values behind the position are masked until they are written again.
+        self.position = self.position.min(tokens);
+    }
+
     /// Reads tokens and gives the scores of the one after the last, `[V]`, through `use_scores`.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The commands, one file each: the arguments with their help, and `run`.
 
 mod bench;
+mod chat;
 mod check;
 mod completions;
 mod convert;
@@ -22,7 +23,8 @@ pub enum Command {
     Train(Box<train::Train>),
     Data(data::Data),
     Convert(convert::Convert),
-    Generate(generate::Generate),
+    Generate(Box<generate::Generate>),
+    Chat(Box<chat::Chat>),
     Run(run::Run),
     Print(print::Print),
     Grad(grad::Grad),
@@ -42,6 +44,7 @@ impl Command {
             Command::Data(command) => command.run(),
             Command::Convert(command) => command.run(),
             Command::Generate(command) => command.run(),
+            Command::Chat(command) => command.run(),
             Command::Run(command) => command.run(),
             Command::Print(command) => command.run(),
             Command::Grad(command) => command.run(),

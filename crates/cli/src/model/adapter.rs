@@ -43,11 +43,13 @@ impl AdapterFolder {
         }
         let size = std::fs::metadata(&config)?.len();
         if size > LONGEST {
-            bail!("`{}`: {size} bytes is more than any adapter's configuration has", config.display());
+            bail!(
+                "`{}`: {size} bytes is more than any adapter's configuration has",
+                config.display()
+            );
         }
         let context = || format!("`{}`", config.display());
-        let json: Value =
-            serde_json::from_slice(&std::fs::read(&config)?).with_context(context)?;
+        let json: Value = serde_json::from_slice(&std::fs::read(&config)?).with_context(context)?;
         let lora = Lora::from_peft(&json).with_context(context)?;
         let base = json["base_model_name_or_path"].as_str().filter(|base| !base.is_empty());
         Ok(Some(AdapterFolder { folder, lora, base: base.map(str::to_owned) }))

@@ -19,6 +19,12 @@ impl<'a> Chooser<'a> {
         Chooser { sampler, trained, scores: vec![] }
     }
 
+    /// Begins a text with a prompt, which the repetition penalty takes note of.
+    pub fn begin(&mut self, prompt: &[u32]) {
+        self.sampler.clear();
+        self.sampler.see(prompt);
+    }
+
     /// The next token.
     pub fn choose(&mut self, scores: &[f32]) -> u32 {
         let Some(trained) = self.trained else { return self.sampler.choose(scores) };
@@ -39,7 +45,8 @@ mod tests {
         let trained = IdSet::from_ascending([1, 3]);
         let scores = [9.0, 0.0, 8.0, 0.5, 7.0];
         for temperature in [0.0, 1.0] {
-            let sampler = Sampler::new(Sampling { temperature, seed: 3, ..Sampling::default() }).unwrap();
+            let sampler =
+                Sampler::new(Sampling { temperature, seed: 3, ..Sampling::default() }).unwrap();
             let mut all = Chooser::new(sampler.clone(), None);
             let mut some = Chooser::new(sampler, Some(&trained));
             let mut chosen: Vec<u32> = (0..200).map(|_| some.choose(&scores)).collect();

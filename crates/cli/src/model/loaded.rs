@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use text::Tokenizer;
-use text::chat::{ChatTemplate, GenerationConfig};
+use text::chat::{ChatTemplate, GenerationConfig, Message};
 use train::vocabulary::IdSet;
 
 /// A model in memory.
@@ -44,7 +44,10 @@ impl Loaded {
     pub fn open(path: &Path, adapter: Option<&Path>, threads: usize) -> anyhow::Result<Loaded> {
         let own = AdapterFolder::open(path)?;
         if own.is_some() && adapter.is_some() {
-            bail!("`{}` is an adapter already: name its model, or leave out --adapter", path.display());
+            bail!(
+                "`{}` is an adapter already: name its model, or leave out --adapter",
+                path.display()
+            );
         }
         let base = match &own {
             Some(own) => base_of(own)?,
@@ -92,13 +95,24 @@ impl Loaded {
             tokens.splice(0..0, tokenizer.end_of_text());
         }
         // A processor that also ends the text would leave nothing to write.
-        while tokens.len() > bare.len() + 1 && tokens.last().is_some_and(|t| self.ways.ends.contains(t)) {
+        while tokens.len() > bare.len() + 1
+            && tokens.last().is_some_and(|t| self.ways.ends.contains(t))
+        {
             tokens.pop();
         }
         if tokens.is_empty() {
             bail!("the prompt is empty, and the tokenizer has no token to begin after");
         }
         Ok(tokens)
+    }
+
+    /// The tokens of a conversation that the model is to answer.
+    pub fn answer_to(&self, messages: &[Message]) -> anyhow::Result<Vec<u32>> {
+        let template = self.ways.template.as_ref().context(
+            "the model has no chat template: put a chat_template.jinja beside it, or continue \
+             plain text with `anemone generate --prompt TEXT`",
+        )?;
+        Ok(self.tokenizer()?.encode(&template.render(messages, true)?)?)
     }
 }
 

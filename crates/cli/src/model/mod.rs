@@ -55,4 +55,3 @@ pub fn weights(trainer: &Trainer) -> anyhow::Result<Weights> {
     let parameters = trainer.whole_parameters()?;
     Ok(parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
-

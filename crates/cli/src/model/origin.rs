@@ -114,8 +114,7 @@ impl Origin {
         for parameter in &parameters {
             surfaces.push(Surface::new(parameter.dims.iter().product::<usize>() * 4)?);
         }
-        let mut writing =
-            surfaces.iter().map(Surface::write).collect::<Result<Vec<_>, _>>()?;
+        let mut writing = surfaces.iter().map(Surface::write).collect::<Result<Vec<_>, _>>()?;
         let places = writing.iter_mut().map(|writing| writing.as_mut_slice::<f32>());
         match self {
             Origin::Run(checkpoint) => {

@@ -47,12 +47,8 @@ impl Sample<'_> {
         if let Some(lora) = self.lora.clone() {
             generator.set_adapter(Some(&Adapter { lora, weights: weights.clone() }))?;
         }
-        let sampling = Sampling {
-            temperature: 0.7,
-            top_p: 0.95,
-            seed: self.seed,
-            ..Sampling::default()
-        };
+        let sampling =
+            Sampling { temperature: 0.7, top_p: 0.95, seed: self.seed, ..Sampling::default() };
         let mut chooser = Chooser::new(Sampler::new(sampling)?, trainer.trained());
         let mut text = vec![];
         let mut next = generator.read(&prompt, |scores| chooser.choose(scores))?;
@@ -67,4 +63,3 @@ impl Sample<'_> {
         Ok(format!("{before}{}", self.tokenizer.decode(&text)?))
     }
 }
-
