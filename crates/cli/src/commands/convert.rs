@@ -1,5 +1,6 @@
 //! `anemone convert`.
 
+use crate::hub;
 use anyhow::{Context, bail};
 use checkpoints::{Encoding, SHARD, Source, Target, convert};
 use clap::{Args, ValueEnum};
@@ -18,7 +19,7 @@ use std::time::Instant;
 /// name before it is complete.
 #[derive(Debug, Args)]
 pub struct Convert {
-    /// The checkpoint to read
+    /// The checkpoint to read: a path, or a name on the hub (`owner/name`)
     #[arg(value_name = "FROM")]
     from: PathBuf,
     /// The file or directory to write
@@ -69,7 +70,8 @@ impl Convert {
         if self.shard_bytes == 0 {
             bail!("--shard-bytes must be at least 1");
         }
-        let source = Source::open(&self.from).context("cannot read the checkpoint")?;
+        let source =
+            Source::open(&hub::resolve(&self.from)?).context("cannot read the checkpoint")?;
         let format = self.format.unwrap_or_else(|| of_path(&self.to));
         let encoding = match self.dtype {
             Some(Type::Fp32) => Encoding::F32,

@@ -7,6 +7,7 @@ mod completions;
 mod convert;
 mod data;
 mod doctor;
+mod download;
 mod estimate;
 mod generate;
 mod grad;
@@ -23,6 +24,7 @@ pub enum Command {
     Train(Box<train::Train>),
     Data(data::Data),
     Convert(convert::Convert),
+    Download(download::Download),
     Generate(Box<generate::Generate>),
     Chat(Box<chat::Chat>),
     Run(run::Run),
@@ -43,6 +45,7 @@ impl Command {
             Command::Train(command) => command.run(),
             Command::Data(command) => command.run(),
             Command::Convert(command) => command.run(),
+            Command::Download(command) => command.run(),
             Command::Generate(command) => command.run(),
             Command::Chat(command) => command.run(),
             Command::Run(command) => command.run(),

@@ -1,6 +1,7 @@
 //! A model with everything that is needed to write with it.
 
 use super::{AdapterFolder, Origin};
+use crate::hub;
 use anyhow::{Context, bail};
 use generate::{Adapter, Weights};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -42,6 +43,7 @@ impl Loaded {
     /// Reads a model: a run of ours, a checkpoint of any other kind, or an adapter with the model
     /// that it was trained for. `adapter` is the folder of one to put beside it.
     pub fn open(path: &Path, adapter: Option<&Path>, threads: usize) -> anyhow::Result<Loaded> {
+        let path = &hub::resolve(path)?;
         let own = AdapterFolder::open(path)?;
         if own.is_some() && adapter.is_some() {
             bail!(
@@ -54,9 +56,15 @@ impl Loaded {
             None => path.to_owned(),
         };
         let adapter = match adapter {
-            Some(folder) => Some(AdapterFolder::open(folder)?.with_context(|| {
-                format!("`{}` has no adapter: there is no adapter_config.json", folder.display())
-            })?),
+            Some(given) => {
+                let folder = &hub::resolve(given)?;
+                Some(AdapterFolder::open(folder)?.with_context(|| {
+                    format!(
+                        "`{}` has no adapter: there is no adapter_config.json",
+                        folder.display()
+                    )
+                })?)
+            }
             None => own,
         };
         let mut origin = Origin::open(&base, threads)?;
@@ -141,7 +149,7 @@ fn base_of(adapter: &AdapterFolder) -> anyhow::Result<PathBuf> {
             adapter.folder().display()
         );
     };
-    let path = PathBuf::from(base);
+    let path = hub::resolve(Path::new(base))?;
     if !path.exists() {
         bail!(
             "the adapter in `{}` is for `{base}`, which is not there: give the model as --model and \

@@ -13,7 +13,8 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub struct ModelFlags {
     /// The model: the folder of a run or of one of its checkpoints, a directory of Hugging Face, a
-    /// GGUF, llama2.c or BLZT file, or the folder of an adapter
+    /// GGUF, llama2.c or BLZT file, the folder of an adapter, or a name on the Hugging Face hub
+    /// (`owner/name`), which is downloaded once
     #[arg(long, value_name = "PATH", default_value = "out")]
     pub model: PathBuf,
     /// Folder of a low-rank adapter to put beside the model, as `anemone train --lora` or the peft

@@ -10,6 +10,7 @@ mod settings;
 mod tuning;
 
 use crate::device::{self, Kind};
+use crate::hub;
 use crate::model;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -76,7 +77,7 @@ impl Train {
         // Of a resumed run the origin is needed for what its checkpoints do not hold.
         let mut origin = match &settings.init {
             Some(path) if previous.is_none() || lora.is_some() => {
-                Some(model::Origin::open(path, device.threads)?)
+                Some(model::Origin::open(&hub::resolve(path)?, device.threads)?)
             }
             _ => None,
         };
