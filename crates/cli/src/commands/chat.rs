@@ -147,8 +147,7 @@ impl Conversation<'_> {
             }
             "/adapter" if rest == "none" => self.session.set_adapter(None)?,
             "/adapter" => {
-                let folder = AdapterFolder::open(Path::new(rest))?
-                    .with_context(|| format!("`{rest}` has no adapter"))?;
+                let folder = AdapterFolder::must_open(Path::new(rest))?;
                 self.session.set_adapter(Some(folder.read(&self.loaded.config)?))?;
             }
             "/save" if rest.is_empty() => bail!("/save needs the name of a file"),

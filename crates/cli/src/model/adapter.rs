@@ -1,5 +1,6 @@
 //! Adapters in folders: those of the `peft` package, and those that runs of ours train.
 
+use crate::hub;
 use anyhow::{Context, bail};
 use checkpoints::formats::safetensors;
 use generate::{Adapter, Weights};
@@ -21,7 +22,7 @@ pub struct AdapterFolder {
     /// The adapter's shape.
     pub lora: Lora,
     /// The model that it was trained for: a folder or a name.
-    pub base: Option<String>,
+    base: Option<String>,
 }
 
 impl AdapterFolder {
@@ -55,9 +56,33 @@ impl AdapterFolder {
         Ok(Some(AdapterFolder { folder, lora, base: base.map(str::to_owned) }))
     }
 
-    /// The folder itself.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// The same for a folder that is to hold one.
+    pub fn must_open(path: &Path) -> anyhow::Result<AdapterFolder> {
+        AdapterFolder::open(path)?
+            .with_context(|| format!("`{}` has no adapter: there is no {CONFIG}", path.display()))
+    }
+
+    /// Where the model is that it was trained for.
+    ///
+    /// # Errors
+    /// If it does not say, or the model is not there.
+    pub fn base_model(&self) -> anyhow::Result<PathBuf> {
+        let Some(base) = &self.base else {
+            bail!(
+                "`{}` is an adapter that does not say which model it is for: name the model, and \
+                 give the adapter as --adapter",
+                self.folder.display()
+            );
+        };
+        let path = hub::resolve(Path::new(base))?;
+        if !path.exists() {
+            bail!(
+                "the adapter in `{}` is for `{base}`, which is not there: name the model, and give \
+                 the adapter as --adapter",
+                self.folder.display()
+            );
+        }
+        Ok(path)
     }
 
     /// Reads the adapter's values.

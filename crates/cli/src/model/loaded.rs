@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use models::Config;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use text::Tokenizer;
 use text::chat::{ChatTemplate, GenerationConfig, Message};
 use train::vocabulary::IdSet;
@@ -52,19 +52,11 @@ impl Loaded {
             );
         }
         let base = match &own {
-            Some(own) => base_of(own)?,
+            Some(own) => own.base_model()?,
             None => path.to_owned(),
         };
         let adapter = match adapter {
-            Some(given) => {
-                let folder = &hub::resolve(given)?;
-                Some(AdapterFolder::open(folder)?.with_context(|| {
-                    format!(
-                        "`{}` has no adapter: there is no adapter_config.json",
-                        folder.display()
-                    )
-                })?)
-            }
+            Some(given) => Some(AdapterFolder::must_open(&hub::resolve(given)?)?),
             None => own,
         };
         let mut origin = Origin::open(&base, threads)?;
@@ -138,26 +130,6 @@ impl Ways {
         ends.extend(tokenizer.and_then(Tokenizer::end_of_text));
         Ok(Ways { template: ChatTemplate::of_model(&files)?, generation, ends })
     }
-}
-
-/// The model that an adapter was trained for.
-fn base_of(adapter: &AdapterFolder) -> anyhow::Result<PathBuf> {
-    let Some(base) = &adapter.base else {
-        bail!(
-            "`{}` is an adapter that does not say which model it is for: give the model as --model \
-             and the adapter as --adapter",
-            adapter.folder().display()
-        );
-    };
-    let path = hub::resolve(Path::new(base))?;
-    if !path.exists() {
-        bail!(
-            "the adapter in `{}` is for `{base}`, which is not there: give the model as --model and \
-             the adapter as --adapter",
-            adapter.folder().display()
-        );
-    }
-    Ok(path)
 }
 
 fn bar(elements: u64) -> anyhow::Result<ProgressBar> {

@@ -1,7 +1,6 @@
 //! A model that writes, and what it has read.
 
 use crate::model::{Chooser, Loaded};
-use anyhow::bail;
 use generate::{Adapter, Generator, GeneratorOptions, Sampler, Sampling, StopStrings};
 use runtime::Device;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,7 +87,7 @@ impl<'a> Session<'a> {
     }
 
     /// Goes on from a prompt. Of what was read before, the part that the prompt begins with is not
-    /// read again. `show` is given the text as it comes; an answer ends when `interrupted` is set.
+    /// read again; it must fit the model's context. `show` is given the text as it comes; an answer ends when `interrupted` is set.
     pub fn answer(
         &mut self,
         prompt: &[u32],
@@ -97,9 +96,6 @@ impl<'a> Session<'a> {
         show: &mut dyn FnMut(&str) -> std::io::Result<()>,
     ) -> anyhow::Result<Answer> {
         let most = self.loaded.config.max_seq;
-        if prompt.len() > most {
-            bail!("the prompt has {} tokens, the model's context {most}", prompt.len());
-        }
         self.chooser.begin(prompt);
         let start = Instant::now();
         let mut common = self.known.iter().zip(prompt).take_while(|(a, b)| a == b).count();

@@ -40,6 +40,16 @@ pub struct Prompt {
     pub tokens: Vec<u32>,
 }
 
+impl Prompt {
+    fn new(shown: &str, tokens: Vec<u32>, loaded: &Loaded) -> anyhow::Result<Prompt> {
+        let (found, most) = (tokens.len(), loaded.config.max_seq);
+        if found > most {
+            bail!("the prompt has {found} tokens, the model's context {most}");
+        }
+        Ok(Prompt { shown: shown.to_owned(), tokens })
+    }
+}
+
 /// A line of a file of prompts.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -58,7 +68,7 @@ impl PromptFlags {
     /// The prompts, of which there is at least one.
     pub fn read(&self, loaded: &Loaded) -> anyhow::Result<Vec<Prompt>> {
         if let Some(tokens) = &self.prompt_tokens {
-            return Ok(vec![Prompt { shown: String::new(), tokens: tokens.clone() }]);
+            return Ok(vec![Prompt::new("", tokens.clone(), loaded)?]);
         }
         if let Some(path) = &self.prompts {
             return self.of_file(path, loaded);
@@ -74,7 +84,7 @@ impl PromptFlags {
 
     fn of_text(&self, text: &str, loaded: &Loaded) -> anyhow::Result<Prompt> {
         if !self.chat {
-            return Ok(Prompt { shown: text.to_owned(), tokens: loaded.begin(text)? });
+            return Prompt::new(text, loaded.begin(text)?, loaded);
         }
         let system = self.system.iter().map(|text| Message::new("system", text));
         let messages: Vec<Message> = system.chain([Message::new("user", text)]).collect();
@@ -118,6 +128,5 @@ impl PromptFlags {
 
 /// The model is to answer; only the answer is shown.
 fn of_chat(messages: &[Message], loaded: &Loaded) -> anyhow::Result<Prompt> {
-    let tokens = loaded.answer_to(messages)?;
-    Ok(Prompt { shown: String::new(), tokens })
+    Prompt::new("", loaded.answer_to(messages)?, loaded)
 }

@@ -1,11 +1,15 @@
 //! `anemone convert`.
 
+mod merge;
+
 use crate::hub;
 use anyhow::{Context, bail};
 use checkpoints::{Encoding, SHARD, Source, Target, convert};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use merge::Merge;
+use models::Config;
+use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -32,6 +36,10 @@ pub struct Convert {
     /// [default: as in FROM, if the format has it]
     #[arg(long, value_name = "TYPE", value_enum)]
     dtype: Option<Type>,
+    /// Folder of a low-rank adapter to add to the weights, as `anemone train --lora` or the peft
+    /// package saves it; if FROM is such a folder, its model is found by itself
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// Replace a file that is there already; directories never are
     #[arg(long)]
     force: bool,
@@ -70,15 +78,20 @@ impl Convert {
         if self.shard_bytes == 0 {
             bail!("--shard-bytes must be at least 1");
         }
-        let source =
-            Source::open(&hub::resolve(&self.from)?).context("cannot read the checkpoint")?;
+        let from = hub::resolve(&self.from)?;
+        let from = match Merge::open(&from, self.adapter.as_deref())? {
+            Some(merge) => From::Merge(Box::new(merge)),
+            None => {
+                From::Source(Box::new(Source::open(&from).context("cannot read the checkpoint")?))
+            }
+        };
         let format = self.format.unwrap_or_else(|| of_path(&self.to));
         let encoding = match self.dtype {
             Some(Type::Fp32) => Encoding::F32,
             Some(Type::Fp16) => Encoding::F16,
             Some(Type::Bf16) => Encoding::BF16,
             Some(Type::Q8) => Encoding::Q8_0,
-            None => usual(&source, format)?,
+            None => from.usual(format)?,
         };
         let target = match format {
             Format::Hf => Target::HuggingFace { shard: self.shard_bytes },
@@ -86,7 +99,8 @@ impl Convert {
             Format::Llama2c => Target::Llama2c(if encoding == Encoding::Q8_0 { 2 } else { 0 }),
             Format::Blzt => Target::Blzt,
         };
-        let count = source.config().parameter_count()?;
+        let count = from.config().parameter_count()?;
+        let model_type = from.json()["model_type"].clone();
         let bar = match std::io::stderr().is_terminal() && !self.json {
             true => ProgressBar::new(count as u64),
             false => ProgressBar::hidden(),
@@ -95,8 +109,13 @@ impl Convert {
         bar.set_style(ProgressStyle::with_template(style)?);
         let start = Instant::now();
         let progress = |read| bar.inc(read as u64);
-        let saved = convert(&source, target, &self.to, encoding, self.force, &progress)
-            .context("cannot convert")?;
+        let saved = match from {
+            From::Merge(merge) => merge.save(target, &self.to, encoding, self.force, &progress)?,
+            From::Source(source) => {
+                convert(&source, target, &self.to, encoding, self.force, &progress)
+                    .context("cannot convert")?
+            }
+        };
         let seconds = start.elapsed().as_secs_f64();
         bar.finish_and_clear();
 
@@ -105,7 +124,7 @@ impl Convert {
             let summary = json!({
                 "from": self.from,
                 "to": self.to,
-                "model_type": source.config_json()["model_type"],
+                "model_type": model_type,
                 "parameters": count,
                 "dtype": encoding.to_string(),
                 "bytes": saved.bytes,
@@ -137,19 +156,43 @@ fn of_path(path: &Path) -> Format {
     }
 }
 
-/// The encoding that is nearest to the one that a matrix of the source has.
-fn usual(source: &Source, format: Format) -> anyhow::Result<Encoding> {
-    if matches!(format, Format::Llama2c | Format::Blzt) {
-        return Ok(Encoding::F32);
+/// What is read.
+enum From {
+    Source(Box<Source>),
+    Merge(Box<Merge>),
+}
+
+impl From {
+    fn config(&self) -> &Config {
+        match self {
+            From::Source(source) => source.config(),
+            From::Merge(merge) => merge.config(),
+        }
     }
-    let all = models::parameters(source.config())?;
-    let matrix = all.iter().filter(|parameter| parameter.dims.len() > 1).nth(1);
-    let stored = matrix.and_then(|parameter| source.stored(&parameter.name));
-    Ok(match stored.map(|info| info.encoding) {
-        Some(known @ (Encoding::F16 | Encoding::BF16)) => known,
-        None | Some(Encoding::F32 | Encoding::F64) => Encoding::F32,
-        // Of fewer bits.
-        Some(_) if format == Format::Gguf => Encoding::Q8_0,
-        Some(_) => Encoding::F16,
-    })
+
+    fn json(&self) -> &Value {
+        match self {
+            From::Source(source) => source.config_json(),
+            From::Merge(merge) => merge.json(),
+        }
+    }
+
+    /// The encoding that is nearest to the one that a matrix has in the file; what was merged is
+    /// in fp32.
+    fn usual(&self, format: Format) -> anyhow::Result<Encoding> {
+        let From::Source(source) = self else { return Ok(Encoding::F32) };
+        if matches!(format, Format::Llama2c | Format::Blzt) {
+            return Ok(Encoding::F32);
+        }
+        let all = models::parameters(source.config())?;
+        let matrix = all.iter().filter(|parameter| parameter.dims.len() > 1).nth(1);
+        let stored = matrix.and_then(|parameter| source.stored(&parameter.name));
+        Ok(match stored.map(|info| info.encoding) {
+            Some(known @ (Encoding::F16 | Encoding::BF16)) => known,
+            None | Some(Encoding::F32 | Encoding::F64) => Encoding::F32,
+            // Of fewer bits.
+            Some(_) if format == Format::Gguf => Encoding::Q8_0,
+            Some(_) => Encoding::F16,
+        })
+    }
 }
