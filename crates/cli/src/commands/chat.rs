@@ -10,7 +10,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use text::chat::{ChatTemplate, Message};
+use text::chat::Message;
 
 /// Talk with a model.
 ///
@@ -49,15 +49,8 @@ impl Chat {
     /// Talks until there is no more input.
     pub fn run(self) -> anyhow::Result<()> {
         let (device, mut loaded) = self.model.open()?;
-        if let Some(template) = &self.chat_template {
-            loaded.ways.template = Some(match template.as_str() {
-                "chatml" => ChatTemplate::chatml(),
-                path => {
-                    let source = std::fs::read_to_string(path)
-                        .with_context(|| format!("cannot read the chat template `{path}`"))?;
-                    ChatTemplate::new(&source, &[])?
-                }
-            });
+        if let Some(given) = &self.chat_template {
+            loaded.set_template(given)?;
         }
         // A model without a template is refused before anybody types.
         loaded.answer_to(&[Message::new("user", "?")])?;
@@ -71,7 +64,7 @@ impl Chat {
         let limits = Limits {
             tokens: self.max_tokens.map_or(usize::MAX, |tokens| tokens as usize),
             ignore_ends: false,
-            stop: self.choice.stop.clone(),
+            stop: self.choice.stop.iter().chain(&loaded.ways.end_of_answer).cloned().collect(),
         };
         let system = self.system.as_deref();
         let messages = system.map(|text| Message::new("system", text)).into_iter().collect();

@@ -1,5 +1,6 @@
 //! Adapters in folders: those of the `peft` package, and those that runs of ours train.
 
+use super::sidecars::{Sidecars, sidecars_in};
 use crate::hub;
 use anyhow::{Context, bail};
 use checkpoints::formats::safetensors;
@@ -83,6 +84,15 @@ impl AdapterFolder {
             );
         }
         Ok(path)
+    }
+
+    /// The files beside its model, with those in the place of others that it has itself.
+    pub fn sidecars(&self, of_model: Sidecars) -> anyhow::Result<Sidecars> {
+        let mut all = sidecars_in(&self.folder)?;
+        let others = of_model.into_iter().filter(|(name, _)| all.iter().all(|own| own.0 != *name));
+        let others: Sidecars = others.collect();
+        all.extend(others);
+        Ok(all)
     }
 
     /// Reads the adapter's values.

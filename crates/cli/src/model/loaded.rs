@@ -1,16 +1,15 @@
 //! A model with everything that is needed to write with it.
 
-use super::{AdapterFolder, Origin};
+use super::{AdapterFolder, Origin, Sidecars, Ways, chat_template, put_template};
 use crate::hub;
 use anyhow::{Context, bail};
 use generate::{Adapter, Weights};
 use indicatif::{ProgressBar, ProgressStyle};
 use models::Config;
-use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::Path;
 use text::Tokenizer;
-use text::chat::{ChatTemplate, GenerationConfig, Message};
+use text::chat::{ChatTemplate, Message};
 use train::vocabulary::IdSet;
 
 /// A model in memory.
@@ -24,19 +23,10 @@ pub struct Loaded {
     pub trained: Option<IdSet>,
     /// How its maker would use it.
     pub ways: Ways,
+    /// Files beside it.
+    files: Sidecars,
     /// Whether it was trained here, on texts that each follow the end of another.
     ours: bool,
-}
-
-/// How to use a model, from the files beside it.
-#[derive(Debug)]
-pub struct Ways {
-    /// The chat template, if there is one.
-    pub template: Option<ChatTemplate>,
-    /// What is recommended for choosing tokens.
-    pub generation: GenerationConfig,
-    /// The tokens that end a text or an answer.
-    pub ends: BTreeSet<u32>,
 }
 
 impl Loaded {
@@ -55,7 +45,7 @@ impl Loaded {
             Some(own) => own.base_model()?,
             None => path.to_owned(),
         };
-        let adapter = match adapter {
+        let folder = match adapter {
             Some(given) => Some(AdapterFolder::must_open(&hub::resolve(given)?)?),
             None => own,
         };
@@ -66,11 +56,24 @@ impl Loaded {
             .weights(&|read| bar.inc(read as u64))
             .with_context(|| format!("cannot read the model in `{}`", base.display()))?;
         bar.finish_and_clear();
-        let adapter = adapter.map(|folder| folder.read(&config)).transpose()?;
+        let adapter = folder.as_ref().map(|folder| folder.read(&config)).transpose()?;
         let tokenizer = origin.tokenizer()?;
-        let ways = Ways::new(&origin, tokenizer.as_ref())?;
+        let files = match &folder {
+            Some(folder) => folder.sidecars(origin.sidecars()?)?,
+            None => origin.sidecars()?,
+        };
+        let ways = Ways::new(&files, &origin.json(), tokenizer.as_ref())?;
         let ours = matches!(origin, Origin::Run(_));
-        Ok(Loaded { config, weights, adapter, tokenizer, trained: origin.trained(), ways, ours })
+        Ok(Loaded {
+            config,
+            weights,
+            adapter,
+            tokenizer,
+            trained: origin.trained(),
+            ways,
+            files,
+            ours,
+        })
     }
 
     /// The tokenizer.
@@ -106,29 +109,23 @@ impl Loaded {
         Ok(tokens)
     }
 
+    /// Takes the chat template in a file, or `chatml`, instead of the model's own.
+    pub fn set_template(&mut self, given: &str) -> anyhow::Result<()> {
+        let source = chat_template(given)?;
+        put_template(&mut self.files, source);
+        if let Some(template) = ChatTemplate::of_model(&self.files)? {
+            self.ways.set_template(template, self.tokenizer.as_ref());
+        }
+        Ok(())
+    }
+
     /// The tokens of a conversation that the model is to answer.
     pub fn answer_to(&self, messages: &[Message]) -> anyhow::Result<Vec<u32>> {
         let template = self.ways.template.as_ref().context(
-            "the model has no chat template: put a chat_template.jinja beside it, or continue \
-             plain text with `anemone generate --prompt TEXT`",
+            "the model has no chat template: give one with --chat-template FILE, or \
+             --chat-template chatml",
         )?;
         Ok(self.tokenizer()?.encode(&template.render(messages, true)?)?)
-    }
-}
-
-impl Ways {
-    fn new(origin: &Origin, tokenizer: Option<&Tokenizer>) -> anyhow::Result<Ways> {
-        let files = origin.sidecars()?;
-        let generation = GenerationConfig::of_model(&files)?;
-        let mut ends: BTreeSet<u32> = generation.ends.iter().copied().collect();
-        let json = origin.json();
-        let of_config = match &json["eos_token_id"] {
-            serde_json::Value::Array(ids) => ids.clone(),
-            one => vec![one.clone()],
-        };
-        ends.extend(of_config.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()));
-        ends.extend(tokenizer.and_then(Tokenizer::end_of_text));
-        Ok(Ways { template: ChatTemplate::of_model(&files)?, generation, ends })
     }
 }
 

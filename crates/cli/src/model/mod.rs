@@ -5,12 +5,16 @@ mod chooser;
 mod loaded;
 mod origin;
 mod sample;
+mod sidecars;
+mod ways;
 
 pub use adapter::AdapterFolder;
 pub use chooser::Chooser;
-pub use loaded::{Loaded, Ways};
+pub use loaded::Loaded;
 pub use origin::{Origin, sidecars_of};
 pub use sample::Sample;
+pub use sidecars::{Sidecars, chat_template, put_template};
+pub use ways::Ways;
 
 use anyhow::{Context, bail};
 use generate::Weights;

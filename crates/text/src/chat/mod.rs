@@ -13,7 +13,7 @@ mod template;
 pub use config::GenerationConfig;
 pub use records::{Record, has_records, records};
 pub use samples::{Sample, encode_chat, encode_pair};
-pub use template::ChatTemplate;
+pub use template::{CHATML, ChatTemplate};
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn answers_count_and_questions_do_not() {
-        let (tokenizer, template) = (tokenizer(), ChatTemplate::chatml());
+        let (tokenizer, template) =
+            (tokenizer(), ChatTemplate::new(crate::chat::CHATML, &[]).unwrap());
         let samples = encode_chat(&template, &tokenizer, &messages()).unwrap();
         assert_eq!(samples.len(), 1);
         let text = tokenizer.decode(&samples[0].tokens).unwrap();

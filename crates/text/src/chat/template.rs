@@ -16,8 +16,9 @@ const FUEL_PER_MESSAGE: u64 = 20_000;
 /// Calls within calls.
 const DEPTH: usize = 64;
 
-/// ChatML: what many models were trained with, and a choice for those that know none.
-const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content \
+/// ChatML, `<|im_start|>role … <|im_end|>`: what many models were trained with, and a choice for
+/// those that know none.
+pub const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content \
      }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 /// How messages become text.
@@ -53,10 +54,16 @@ impl ChatTemplate {
         ChatTemplate::with_tokens(source, config::special_tokens(files)?)
     }
 
-    /// ChatML, `<|im_start|>role … <|im_end|>`.
-    pub fn chatml() -> ChatTemplate {
-        let tokens = (String::new(), "<|im_end|>".to_owned());
-        ChatTemplate::with_tokens(CHATML, tokens).expect("the template is valid")
+    /// What it writes behind an answer, such as the token that ends one; empty if there is nothing.
+    ///
+    /// # Errors
+    /// If the template refuses a question and an answer.
+    pub fn end_of_answer(&self) -> Result<String, Error> {
+        const ANSWER: &str = "answer 0f5e";
+        let messages = [Message::new("user", "question"), Message::new("assistant", ANSWER)];
+        let text = self.render(&messages, false)?;
+        let end = text.rfind(ANSWER).map_or("", |at| &text[at + ANSWER.len()..]);
+        Ok(end.trim().to_owned())
     }
 
     fn with_tokens(source: &str, tokens: (String, String)) -> Result<ChatTemplate, Error> {
@@ -190,10 +197,10 @@ mod tests {
     #[test]
     fn chatml_is_what_its_models_know() {
         let messages = say(&[("user", "Hi"), ("assistant", "Hello")]);
-        let text = ChatTemplate::chatml().render(&messages, false).unwrap();
+        let text = ChatTemplate::new(CHATML, &[]).unwrap().render(&messages, false).unwrap();
         let expected = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n";
         assert_eq!(text, expected);
-        let asked = ChatTemplate::chatml().render(&messages[..1], true).unwrap();
+        let asked = ChatTemplate::new(CHATML, &[]).unwrap().render(&messages[..1], true).unwrap();
         assert!(expected.starts_with(&asked));
     }
 

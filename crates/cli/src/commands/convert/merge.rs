@@ -1,7 +1,7 @@
 //! An adapter added to the weights of its model.
 
 use crate::hub;
-use crate::model::{AdapterFolder, Origin};
+use crate::model::{AdapterFolder, Origin, Sidecars};
 use anyhow::{Context, bail};
 use checkpoints::{Encoding, Model, Saved, Target, save};
 use generate::Adapter;
@@ -14,6 +14,7 @@ pub struct Merge {
     origin: Origin,
     config: Config,
     json: Value,
+    sidecars: Sidecars,
     adapter: Adapter,
 }
 
@@ -36,7 +37,8 @@ impl Merge {
         let origin = Origin::open(&base, 1)?;
         let (config, json) = (origin.config()?, origin.json());
         let adapter = folder.read(&config)?;
-        Ok(Some(Merge { origin, config, json, adapter }))
+        let sidecars = folder.sidecars(origin.sidecars()?)?;
+        Ok(Some(Merge { origin, config, json, sidecars, adapter }))
     }
 
     /// The model's configuration.
@@ -61,12 +63,11 @@ impl Merge {
     ) -> anyhow::Result<Saved> {
         let tokenizer =
             self.origin.tokenizer()?.map(|tokenizer| tokenizer.to_json()).transpose()?;
-        let sidecars = self.origin.sidecars()?;
         let model = Model {
             config: &self.config,
             json: Some(&self.json),
             tokenizer: tokenizer.as_deref(),
-            sidecars: &sidecars,
+            sidecars: &self.sidecars,
         };
         let updates = self.adapter.lora.parameters(&self.config)?;
         let (config, adapter) = (&self.config, &self.adapter);

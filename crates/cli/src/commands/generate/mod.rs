@@ -38,16 +38,20 @@ pub struct Generate {
 impl Generate {
     /// Writes the texts.
     pub fn run(self) -> anyhow::Result<()> {
-        let (device, loaded) = self.model.open()?;
+        let (device, mut loaded) = self.model.open()?;
+        if let Some(given) = &self.prompts.chat_template {
+            loaded.set_template(given)?;
+        }
         let sampling = self.choice.sampling(&loaded.ways);
         sampling.check()?;
         let prompts = self.prompts.read(&loaded)?;
         let longest = prompts.iter().map(|prompt| prompt.tokens.len()).max().unwrap_or(0);
         let capacity = (longest + self.max_tokens as usize).min(loaded.config.max_seq);
+        let end = loaded.ways.end_of_answer.iter().filter(|_| self.prompts.chat);
         let limits = Limits {
             tokens: self.max_tokens as usize,
             ignore_ends: self.ignore_eos,
-            stop: self.choice.stop.clone(),
+            stop: self.choice.stop.iter().chain(end).cloned().collect(),
         };
         let options = self.model.options(&loaded, capacity)?;
         let mut session = Session::new(&*device.device, &loaded, options, sampling)?;

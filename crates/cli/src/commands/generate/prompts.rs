@@ -26,7 +26,10 @@ pub struct PromptFlags {
     prompt_tokens: Option<Vec<u32>>,
     /// Take each prompt for what a user says, and write the answer, by the model's chat template
     #[arg(long, conflicts_with = "prompt_tokens")]
-    chat: bool,
+    pub chat: bool,
+    /// Chat template: a file, or chatml [default: the model's]
+    #[arg(long, value_name = "FILE|chatml")]
+    pub chat_template: Option<String>,
     /// What the model is told before the user speaks
     #[arg(long, value_name = "TEXT", requires = "chat")]
     system: Option<String>,

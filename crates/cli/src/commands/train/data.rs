@@ -79,7 +79,7 @@ impl Data {
                          one, --init, or give a --tokenizer"
                     );
                 };
-                let template = samples::template(&settings.tuning, sidecars)?;
+                let template = text::chat::ChatTemplate::of_model(sidecars)?;
                 let reader = samples::Reader { tokenizer: &tokenizer, template, vocabulary, seq };
                 let all = reader.read(path, progress)?;
                 let (training, held_out) = match &settings.tuning.val_data {

@@ -91,11 +91,19 @@ impl Train {
             (None, Some(origin)) => origin.tokenizer()?,
             (None, None) => None,
         };
-        let sidecars = match (&origin, &previous) {
-            (Some(origin), _) => origin.sidecars()?,
-            (None, Some(checkpoint)) => model::sidecars_of(checkpoint)?,
+        let mut sidecars = match (&previous, &origin) {
+            (Some(checkpoint), _) => model::sidecars_of(checkpoint)?,
+            (None, Some(origin)) => origin.sidecars()?,
             (None, None) => vec![],
         };
+        if let Some(given) = &settings.tuning.chat_template {
+            match model::chat_template(given) {
+                Ok(source) => model::put_template(&mut sidecars, source),
+                Err(error) if previous.is_none() => return Err(error),
+                // The run's checkpoints have kept it.
+                Err(_) => {}
+            }
+        }
         let data = Data::open(&settings, &config, known, &sidecars, &progress)?;
         let config = data.config;
         if previous.is_none() {

@@ -1,8 +1,7 @@
 //! Chats and instructions.
 
 use super::progress::Progress;
-use super::tuning::Tuning;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use std::path::Path;
 use text::Tokenizer;
 use text::chat::{ChatTemplate, Record, encode_chat, encode_pair, records};
@@ -12,22 +11,6 @@ use train::data::Samples;
 pub fn is_jsonl(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     ["jsonl", "ndjson"].contains(&extension.to_ascii_lowercase().as_str())
-}
-
-/// The chat template that is asked for, or the model's own, if it has one.
-pub fn template(
-    tuning: &Tuning,
-    sidecars: &[(String, Vec<u8>)],
-) -> anyhow::Result<Option<ChatTemplate>> {
-    match tuning.chat_template.as_deref() {
-        Some("chatml") => Ok(Some(ChatTemplate::chatml())),
-        Some(path) => {
-            let source = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the chat template `{path}`"))?;
-            Ok(Some(ChatTemplate::new(&source, sidecars)?))
-        }
-        None => Ok(ChatTemplate::of_model(sidecars)?),
-    }
 }
 
 /// What turns records into samples.
