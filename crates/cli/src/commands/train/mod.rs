@@ -203,14 +203,15 @@ impl Train {
             config_json: match (&origin, &previous) {
                 (Some(origin), _) => origin.json(),
                 (None, Some(checkpoint)) => checkpoint.config().clone(),
-                (None, None) => config.to_hugging_face(),
+                (None, None) => new_config(&config, data.tokenizer.as_ref()),
             },
             settings_json: settings.to_json(),
             tokenizer_json: data.tokenizer.as_ref().map(|t| t.to_json()).transpose()?,
             adapter_json: match (&lora, &settings.init) {
                 (Some(lora), Some(base)) => {
-                    // Found from wherever it is loaded.
-                    let base = std::fs::canonicalize(base).unwrap_or_else(|_| base.clone());
+                    // The very checkpoint, found from wherever the adapter is loaded.
+                    let base = checkpoint::resolve(base).unwrap_or_else(|_| base.clone());
+                    let base = std::fs::canonicalize(&base).unwrap_or(base);
                     Some(lora.to_peft(&config, &base.to_string_lossy())?)
                 }
                 _ => None,
@@ -272,4 +273,13 @@ impl Train {
         }
         Ok(None)
     }
+}
+
+/// The `config.json` of a model that begins here.
+fn new_config(config: &models::Config, tokenizer: Option<&Tokenizer>) -> serde_json::Value {
+    let mut json = config.to_hugging_face();
+    if let Some(end) = tokenizer.and_then(Tokenizer::end_of_text) {
+        json["eos_token_id"] = end.into();
+    }
+    json
 }
