@@ -97,6 +97,9 @@ impl ChatTemplate {
         let values = context! {
             messages => messages.iter().map(value_of).collect::<Vec<Value>>(),
             add_generation_prompt => answer,
+            // Defined, as there: templates ask whether they are none.
+            tools => Value::from(()),
+            documents => Value::from(()),
             bos_token => self.bos_token.clone(),
             eos_token => self.eos_token.clone(),
         };
