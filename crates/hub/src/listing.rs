@@ -143,8 +143,14 @@ fn is_hexadecimal(text: &str, length: usize) -> bool {
 /// Whether a file has weights of a model or an adapter; some repositories also have them in the form
 /// of other programs, under other names.
 fn is_weights(name: &str) -> bool {
-    let ours = name.starts_with("model") || name == "adapter_model.safetensors";
-    ours && name.ends_with(".safetensors") && !name.contains('/')
+    if ["model.safetensors", "adapter_model.safetensors"].contains(&name) {
+        return true;
+    }
+    // `model-00001-of-00002.safetensors`, and not `model.fp16.safetensors`.
+    let shard = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let numbers = shard.and_then(|shard| shard.split_once("-of-"));
+    numbers.is_some_and(|(index, count)| digits(index) && digits(count))
 }
 
 /// Whether a file says how to use a model.
@@ -188,6 +194,7 @@ mod tests {
             "config.json",
             "consolidated.safetensors",
             "model-00001-of-00001.safetensors",
+            "model.fp16.safetensors",
             "model.safetensors.index.json",
             "onnx/model.safetensors",
             "pytorch_model.bin",
