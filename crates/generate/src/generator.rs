@@ -167,7 +167,7 @@ impl Generator {
 
     /// Forgets everything read.
     pub fn clear(&mut self) {
-        self.position = 0;
+        self.rewind(0);
     }
 
     /// Forgets all but the first `tokens` of what has been read.

@@ -7,7 +7,7 @@ use clap::Args;
 use rustyline::error::ReadlineError;
 use serde_json::json;
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use text::chat::Message;
@@ -144,7 +144,7 @@ impl Conversation<'_> {
                 self.session.set_adapter(Some(folder.read(&self.loaded.config)?))?;
             }
             "/save" if rest.is_empty() => bail!("/save needs the name of a file"),
-            "/save" => self.save(&PathBuf::from(rest))?,
+            "/save" => self.save(Path::new(rest))?,
             _ if word.starts_with('/') => bail!("there is no {word}; /help lists what there is"),
             _ => self.answer(said)?,
         }

@@ -57,7 +57,27 @@ impl AdapterFolder {
         Ok(Some(AdapterFolder { folder, lora, base: base.map(str::to_owned) }))
     }
 
-    /// The same for a folder that is to hold one.
+    /// The model at a path, and the adapter to put beside it: the one that is named, or, where the
+    /// path is that of an adapter, this one with the model that it was trained for.
+    pub fn with_model(
+        path: &Path,
+        named: Option<&Path>,
+    ) -> anyhow::Result<(PathBuf, Option<AdapterFolder>)> {
+        match (AdapterFolder::open(path)?, named) {
+            (Some(_), Some(_)) => bail!(
+                "`{}` is an adapter already: name its model, or leave out --adapter",
+                path.display()
+            ),
+            (Some(own), None) => Ok((own.base_model()?, Some(own))),
+            (None, Some(named)) => {
+                let folder = AdapterFolder::must_open(&hub::resolve(named)?)?;
+                Ok((path.to_owned(), Some(folder)))
+            }
+            (None, None) => Ok((path.to_owned(), None)),
+        }
+    }
+
+    /// Opens the folder of an adapter, which it must be.
     pub fn must_open(path: &Path) -> anyhow::Result<AdapterFolder> {
         AdapterFolder::open(path)?
             .with_context(|| format!("`{}` has no adapter: there is no {CONFIG}", path.display()))
@@ -67,7 +87,7 @@ impl AdapterFolder {
     ///
     /// # Errors
     /// If it does not say, or the model is not there.
-    pub fn base_model(&self) -> anyhow::Result<PathBuf> {
+    fn base_model(&self) -> anyhow::Result<PathBuf> {
         let Some(base) = &self.base else {
             bail!(
                 "`{}` is an adapter that does not say which model it is for: name the model, and \

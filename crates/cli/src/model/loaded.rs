@@ -1,6 +1,6 @@
 //! A model with everything that is needed to write with it.
 
-use super::{AdapterFolder, Origin, Sidecars, Ways, chat_template, put_template};
+use super::{AdapterFolder, Origin, Sidecars, Ways, chat_template};
 use crate::hub;
 use anyhow::{Context, bail};
 use generate::{Adapter, Weights};
@@ -34,21 +34,7 @@ impl Loaded {
     /// that it was trained for. `adapter` is the folder of one to put beside it.
     pub fn open(path: &Path, adapter: Option<&Path>, threads: usize) -> anyhow::Result<Loaded> {
         let path = &hub::resolve(path)?;
-        let own = AdapterFolder::open(path)?;
-        if own.is_some() && adapter.is_some() {
-            bail!(
-                "`{}` is an adapter already: name its model, or leave out --adapter",
-                path.display()
-            );
-        }
-        let base = match &own {
-            Some(own) => own.base_model()?,
-            None => path.to_owned(),
-        };
-        let folder = match adapter {
-            Some(given) => Some(AdapterFolder::must_open(&hub::resolve(given)?)?),
-            None => own,
-        };
+        let (base, folder) = AdapterFolder::with_model(path, adapter)?;
         let mut origin = Origin::open(&base, threads)?;
         let config = origin.config()?;
         let bar = bar(config.parameter_count()? as u64)?;
@@ -111,11 +97,8 @@ impl Loaded {
 
     /// Takes the chat template in a file, or `chatml`, instead of the model's own.
     pub fn set_template(&mut self, given: &str) -> anyhow::Result<()> {
-        let source = chat_template(given)?;
-        put_template(&mut self.files, source);
-        if let Some(template) = ChatTemplate::of_model(&self.files)? {
-            self.ways.set_template(template, self.tokenizer.as_ref());
-        }
+        let template = ChatTemplate::new(&chat_template(given)?, &self.files)?;
+        self.ways.set_template(template, self.tokenizer.as_ref());
         Ok(())
     }
 

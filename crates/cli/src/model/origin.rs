@@ -132,19 +132,17 @@ impl Origin {
         Ok(parameters.into_iter().map(|parameter| parameter.name).zip(surfaces).collect())
     }
 
-    /// What reads a parameter; `progress` is told how many elements have been read so far.
+    /// What reads a parameter; `progress` is told how many more elements have been read.
     pub fn reader<'a>(
         &'a mut self,
         progress: &'a dyn Fn(usize),
     ) -> impl FnMut(&str, &[usize], &mut [f32]) -> Result<(), train::Error> + 'a {
-        let mut done = 0;
         move |name, dims, out| {
             match self {
                 Origin::Run(checkpoint) => checkpoint.read_parameter(name, dims, out)?,
                 Origin::Model(model) => model.read(name, out)?,
             }
-            done += out.len();
-            progress(done);
+            progress(out.len());
             Ok(())
         }
     }

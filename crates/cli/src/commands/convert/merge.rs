@@ -1,13 +1,12 @@
 //! An adapter added to the weights of its model.
 
-use crate::hub;
 use crate::model::{AdapterFolder, Origin, Sidecars};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use checkpoints::{Encoding, Model, Saved, Target, save};
 use generate::Adapter;
 use models::{Config, Matrix, Parameter, Role};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// An adapter and its model, both open.
 pub struct Merge {
@@ -22,17 +21,8 @@ impl Merge {
     /// An adapter beside a model; or, without one named, of the folder of an adapter, with the
     /// model that it was trained for. Nothing if neither is an adapter.
     pub fn open(from: &Path, adapter: Option<&Path>) -> anyhow::Result<Option<Merge>> {
-        let own = AdapterFolder::open(from)?;
-        let (base, folder): (PathBuf, AdapterFolder) = match (own, adapter) {
-            (Some(_), Some(_)) => bail!(
-                "`{}` is an adapter already: name its model, or leave out --adapter",
-                from.display()
-            ),
-            (Some(own), None) => (own.base_model()?, own),
-            (None, None) => return Ok(None),
-            (None, Some(given)) => {
-                (from.to_owned(), AdapterFolder::must_open(&hub::resolve(given)?)?)
-            }
+        let (base, Some(folder)) = AdapterFolder::with_model(from, adapter)? else {
+            return Ok(None);
         };
         let origin = Origin::open(&base, 1)?;
         let (config, json) = (origin.config()?, origin.json());

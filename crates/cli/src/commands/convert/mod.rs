@@ -80,9 +80,9 @@ impl Convert {
         }
         let from = hub::resolve(&self.from)?;
         let from = match Merge::open(&from, self.adapter.as_deref())? {
-            Some(merge) => From::Merge(Box::new(merge)),
+            Some(merge) => Given::Merge(Box::new(merge)),
             None => {
-                From::Source(Box::new(Source::open(&from).context("cannot read the checkpoint")?))
+                Given::Source(Box::new(Source::open(&from).context("cannot read the checkpoint")?))
             }
         };
         let format = self.format.unwrap_or_else(|| of_path(&self.to));
@@ -110,8 +110,8 @@ impl Convert {
         let start = Instant::now();
         let progress = |read| bar.inc(read as u64);
         let saved = match from {
-            From::Merge(merge) => merge.save(target, &self.to, encoding, self.force, &progress)?,
-            From::Source(source) => {
+            Given::Merge(merge) => merge.save(target, &self.to, encoding, self.force, &progress)?,
+            Given::Source(source) => {
                 convert(&source, target, &self.to, encoding, self.force, &progress)
                     .context("cannot convert")?
             }
@@ -157,30 +157,30 @@ fn of_path(path: &Path) -> Format {
 }
 
 /// What is read.
-enum From {
+enum Given {
     Source(Box<Source>),
     Merge(Box<Merge>),
 }
 
-impl From {
+impl Given {
     fn config(&self) -> &Config {
         match self {
-            From::Source(source) => source.config(),
-            From::Merge(merge) => merge.config(),
+            Given::Source(source) => source.config(),
+            Given::Merge(merge) => merge.config(),
         }
     }
 
     fn json(&self) -> &Value {
         match self {
-            From::Source(source) => source.config_json(),
-            From::Merge(merge) => merge.json(),
+            Given::Source(source) => source.config_json(),
+            Given::Merge(merge) => merge.json(),
         }
     }
 
     /// The encoding that is nearest to the one that a matrix has in the file; what was merged is
     /// in fp32.
     fn usual(&self, format: Format) -> anyhow::Result<Encoding> {
-        let From::Source(source) = self else { return Ok(Encoding::F32) };
+        let Given::Source(source) = self else { return Ok(Encoding::F32) };
         if matches!(format, Format::Llama2c | Format::Blzt) {
             return Ok(Encoding::F32);
         }

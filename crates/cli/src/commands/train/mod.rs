@@ -24,6 +24,7 @@ use runtime::Products;
 use serde_json::json;
 pub use settings::Again;
 use settings::{Flags, Settings};
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use text::Tokenizer;
@@ -145,7 +146,11 @@ impl Train {
             progress.adapter(lora, trained.sum())?;
         }
         let elements = config.parameter_count()? as u64;
-        let loading = |read: usize| progress.loading(read as u64, elements);
+        let read = Cell::new(0);
+        let loading = |more: usize| {
+            read.set(read.get() + more as u64);
+            progress.loading(read.get(), elements);
+        };
         if let Some(origin) = &mut origin
             && lora.is_some()
         {
