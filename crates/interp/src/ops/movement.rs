@@ -57,7 +57,7 @@ pub(super) fn slice_update(c: &Context) -> Result<Array, OpError> {
 }
 
 /// The elements of all arrays, one after the other.
-fn joined(arrays: &[Array]) -> Array {
+pub(super) fn joined(arrays: &[Array]) -> Array {
     let count = arrays.iter().map(Array::count).sum();
     match arrays.first().is_some_and(|a| a.dtype().is_float()) {
         true => {

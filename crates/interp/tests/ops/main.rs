@@ -1,15 +1,20 @@
 //! Every op against results worked out by hand, and what holds for whole functions.
 
+mod activation;
 mod arithmetic;
 mod attention;
 mod common;
 mod conv;
 mod elementwise;
 mod functions;
+mod image_norms;
 mod index;
 mod movement;
 mod normalize;
+mod pool;
 mod product;
 mod quantize;
+mod rearrange;
 mod reduce;
+mod resample;
 mod unary;
