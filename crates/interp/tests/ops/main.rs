@@ -7,6 +7,7 @@ mod common;
 mod conv;
 mod elementwise;
 mod functions;
+mod hostile;
 mod image_norms;
 mod index;
 mod movement;
