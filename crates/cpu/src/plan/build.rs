@@ -47,7 +47,7 @@ pub(crate) struct Plan {
 const PACKED_ROWS: usize = 8;
 
 /// A right operand that is packed when parameters are staged.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Pack {
     pub source: PackSource,
     pub byte_offset: usize,
@@ -62,6 +62,11 @@ impl Pack {
     /// The format that the packed operand is kept in.
     pub fn storage(&self) -> Format {
         self.operand.numbers()
+    }
+
+    /// The same whichever port the operand comes by: how it is packed from its surface.
+    pub fn anywhere(&self) -> Pack {
+        Pack { source: PackSource::Input(0), ..*self }
     }
 }
 

@@ -1,16 +1,19 @@
 //! The steps of a plan. Running one allocates nothing, but for the interpreter's.
 
-use super::integer::IntegerStep;
+use super::build::Pack;
+use super::integer::{IntegerPack, IntegerStep};
 use super::loop_step::{LoopStep, Own, OwnBytes};
 use super::place::{Location, element_bytes};
 use super::view::View;
 use crate::gemm::{self, PackedB};
 use crate::isa::Isa;
+use crate::pool::Packed;
 use crate::rows::{self, RowProgram};
 use crate::team::{self, Team};
 use interp::Array;
 use mil::{DataType, Operation, Tensor, Type, ValueId};
 use runtime::Accumulation;
+use std::sync::Arc;
 
 /// One step.
 pub(crate) enum Step {
@@ -89,9 +92,9 @@ pub(crate) struct Fallback {
 pub(crate) struct Context<'a> {
     /// Addresses by slot.
     pub pointers: &'a [*mut u8],
-    pub packs: &'a [PackedB],
+    pub packs: &'a [Arc<Packed<Pack, PackedB>>],
     /// Weights of integer products.
-    pub integers: &'a [gemm::int8::Weights],
+    pub integers: &'a [Arc<Packed<IntegerPack, gemm::int8::Weights>>],
     pub team: &'a Team,
     pub isa: Isa,
     pub product_scratch: &'a mut [u8],
@@ -181,16 +184,21 @@ impl Step {
             }
             Step::Product(p) => {
                 let product = p.add.as_ref().filter(|_| adding).unwrap_or(&p.replace);
-                let b = match p.b {
-                    Right::Packed(index) => gemm::B::Packed(&c.packs[index]),
-                    Right::At(location) => gemm::B::Strided(at(location)),
+                let packed = match p.b {
+                    Right::Packed(index) => Some(c.packs[index].read()),
+                    Right::At(_) => None,
+                };
+                let b = match (&packed, p.b) {
+                    (Some(packed), _) => gemm::B::Packed(packed),
+                    (None, Right::At(location)) => gemm::B::Strided(at(location)),
+                    (None, Right::Packed(_)) => unreachable!("packed operands were taken above"),
                 };
                 let bias = p.bias.map(|location| at(location).cast_const());
                 // SAFETY: as above; the description was made from the operands' own views.
                 unsafe { product.run(c.team, at(p.a), b, at(p.c), bias, c.product_scratch) };
             }
             Step::Integer(p) => {
-                let weights = &c.integers[p.weights];
+                let weights = &c.integers[p.weights].read();
                 let (x, to, bias) = (at(p.x), at(p.c), p.bias.map(|bias| at(bias).cast_const()));
                 // SAFETY: the plan places operands and result of these shapes there, apart.
                 unsafe { p.product.run(c.team, x, weights, to, bias, c.product_scratch) };
