@@ -3,7 +3,7 @@
 
 use anemone_coreml::Model;
 use mil::{Arg, Block, Literal, Operand, Program};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A directory that goes away with the value.
 pub struct Folder(pub PathBuf);
@@ -26,6 +26,24 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// A file or folder of `tests/fixtures`.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// The names in a folder of this crate, sorted.
+pub fn files(folder: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = std::fs::read_dir(folder).expect("the folder is there");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.expect("the folder can be read").file_name();
+        name.into_string().expect("names are UTF-8")
+    };
+    let mut names: Vec<String> = entries.map(name).collect();
+    names.sort();
+    names
 }
 
 /// The program with every weight in it, so that programs are equal whose weights only lie
