@@ -23,6 +23,8 @@ mod model;
 mod package;
 mod proto;
 mod read;
+#[cfg(test)]
+mod round_trip;
 mod save;
 mod specialize;
 mod wire;

@@ -59,6 +59,16 @@ impl Model {
         }
     }
 
+    /// The model as the bytes of a model file. Constants stay where they are: references are to
+    /// the files that the model has been read with.
+    ///
+    /// # Errors
+    /// If model files cannot say what the model has.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        self.check()?;
+        self.message(&self.program)
+    }
+
     /// The program as a text says it, with what the interface says of shapes.
     pub fn to_text(&self) -> String {
         mil::print(&derive::with_information(&self.program, &self.interface))

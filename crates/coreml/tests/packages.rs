@@ -324,7 +324,7 @@ fn what_features_cannot_be_is_an_error_that_names_it() {
 #[test]
 fn long_parameters_come_into_the_program() {
     let folder = Folder::new("parameters");
-    let sizes = vec!["1"; 12].join(", ");
+    let sizes = ["1"; 12].join(", ");
     let parts: Vec<String> = (0..12).map(|i| format!("tensor<fp32, [1]> y{i}")).collect();
     let text = format!(
         "program(1.3)\n{{ func main<ios18>(tensor<fp32, [12]> x) {{\n\
