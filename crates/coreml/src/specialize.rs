@@ -70,10 +70,18 @@ pub fn specialize(
 /// Finds the types of all values of a function again, from those of its inputs.
 fn infer_again(function: &mut Function) -> Result<(), OpError> {
     let literals = function.literals();
+    let mut constant: Vec<bool> = literals.iter().map(Option::is_some).collect();
+    function.body.visit(&mut |operation| {
+        // What these give is computed while the program is compiled.
+        for id in operation.outputs.iter().filter(|_| operation.op.name().starts_with("constexpr_"))
+        {
+            constant[id.index()] = true;
+        }
+    });
     let mut types = Types {
         types: function.values.iter().map(|value| value.ty.clone()).collect(),
         known: literals.iter().map(|l| l.and_then(Literal::as_tensor).cloned()).collect(),
-        constant: literals.iter().map(Option::is_some).collect(),
+        constant,
     };
     types.block(&function.body)?;
     for (value, ty) in function.values.iter_mut().zip(types.types) {

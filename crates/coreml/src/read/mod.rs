@@ -245,7 +245,8 @@ impl Reader {
             }
         }
         // One binding is a tuple of one where the op takes a tuple, unless it is a whole tuple.
-        let takes_tuple = op.spec().param(key).is_some_and(|p| matches!(p.ty, ParamType::Tuple));
+        let takes_tuple = key == "loop_vars"
+            || op.spec().param(key).is_some_and(|p| matches!(p.ty, ParamType::Tuple));
         let whole = |operand: &Operand| {
             matches!(operand, Operand::Literal(Literal::Tuple(_) | Literal::List { .. }))
         };
