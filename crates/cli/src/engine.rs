@@ -13,6 +13,8 @@ use surface::Surface;
 pub struct Results {
     /// Outputs by name.
     pub outputs: Tensors,
+    /// Outputs that are dictionaries, by name: keys and values.
+    pub dictionaries: BTreeMap<String, (Tensor, Tensor)>,
     /// States after the evaluation, by name.
     pub states: Tensors,
     /// Where every operation ran.
@@ -67,6 +69,7 @@ pub fn interpret(
     let operations = function.body.operations.iter().filter(|o| o.op != Op::Const);
     Ok(Results {
         outputs: tensors(results.outputs),
+        dictionaries: BTreeMap::new(),
         states: tensors(results.states),
         placement: operations.map(placed).collect(),
     })
@@ -119,7 +122,8 @@ pub fn on_device(
         let tensor = Tensor::from_bytes(port.ty.dtype, &port.dims, bytes)?;
         outputs.insert(port.name, tensor);
     }
-    Ok(Results { outputs, states: Tensors::new(), placement })
+    let (dictionaries, states) = (BTreeMap::new(), Tensors::new());
+    Ok(Results { outputs, dictionaries, states, placement })
 }
 
 /// Evaluates on an engine, which takes the text as it is: fp16 or fp32 inputs and outputs of fixed
@@ -165,7 +169,8 @@ pub fn on_engine(
         place: "ane".to_owned(),
     };
     let operations = function.body.operations.iter().filter(|o| o.op != Op::Const);
-    Ok(Results { outputs, states: Tensors::new(), placement: operations.map(placed).collect() })
+    let (dictionaries, states) = (BTreeMap::new(), Tensors::new());
+    Ok(Results { outputs, dictionaries, states, placement: operations.map(placed).collect() })
 }
 
 /// The paths of the weight files that a function reads.

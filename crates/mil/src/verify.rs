@@ -195,8 +195,8 @@ impl<'a> Verifier<'a> {
     }
 }
 
-/// `[A-Za-z_][A-Za-z0-9_@]*`.
-fn is_identifier(name: &str) -> bool {
+/// Whether this can be the name of a value or a function: `[A-Za-z_][A-Za-z0-9_@]*`.
+pub fn is_identifier(name: &str) -> bool {
     let first = name.chars().next();
     first.is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '@')
