@@ -367,6 +367,7 @@ impl Build<'_> {
                 }
                 let fallback = Fallback {
                     operation: call.operation.clone(),
+                    program: call.program.clone(),
                     types: call.types.clone(),
                     args,
                     results,
