@@ -238,13 +238,34 @@ fn names_of_the_function_do_not_disturb_those_of_the_result() {
 }
 
 /// Ops that cotangents neither flow through nor stop at silently.
-const WITHOUT_RULE: [Op; 6] = [
+const WITHOUT_RULE: &[Op] = &[
     Op::ConstexprAffineDequantize,    // constants only
     Op::ConstexprBlockwiseShiftScale, // constants only
     Op::Quantize,                     // rounds away what a gradient would be
     Op::Dequantize,                   // its input is an integer and its scale a constant
     Op::ReadState,                    // gradients do not flow through time
     Op::WriteState,
+    Op::ConstexprCast,                      // constants only
+    Op::ConstexprLutToDense,                // constants only
+    Op::ConstexprSparseToDense,             // constants only
+    Op::ConstexprLutToSparse,               // constants only
+    Op::ConstexprSparseBlockwiseShiftScale, // constants only
+    Op::NonMaximumSuppression,              // what it keeps depends on its scores
+    Op::Range1d,                            // its length depends on its ends
+    Op::Lstm,
+    Op::Gru,
+    Op::Rnn,
+    // Nested blocks and lists.
+    Op::Cond,
+    Op::WhileLoop,
+    Op::MakeList,
+    Op::ListWrite,
+    Op::ListRead,
+    Op::ListGather,
+    Op::ListScatter,
+    Op::ListLength,
+    Op::RandomCategorical, // what is drawn depends on the probabilities
+    Op::Classify,
 ];
 
 #[test]

@@ -372,6 +372,7 @@ impl Build<'_> {
                 }
                 let fallback = Fallback {
                     operation: call.operation.clone(),
+                    program: call.program.clone(),
                     types: call.types.clone(),
                     args,
                     results,

@@ -83,6 +83,8 @@ pub(crate) struct Table {
 /// An operation of the interpreter with its operands.
 pub(crate) struct Fallback {
     pub operation: Operation,
+    /// With nested blocks, the operation as a program of its own.
+    pub program: Option<mil::Program>,
     pub types: Vec<Type>,
     pub args: Vec<(ValueId, Location, DataType, View)>,
     pub results: Vec<Option<Location>>,
@@ -351,11 +353,19 @@ impl Fallback {
             let found = arrays.iter().find(|(other, _)| *other == id);
             found.expect("every operand of the operation is listed").1.clone()
         };
-        let results = interp::apply(&self.operation, &types, &argument, &self.types)
-            .map_err(|e| e.to_string())?;
-        for (location, array) in self.results.iter().zip(results) {
+        let results = match &self.program {
+            None => interp::apply(&self.operation, &types, &argument, &self.types)
+                .map_err(|e| e.to_string())?,
+            Some(program) => self.alone(program, &arrays)?,
+        };
+        for ((location, array), ty) in self.results.iter().zip(results).zip(&self.types) {
             let Some(location) = location else { continue };
             let tensor = array.to_tensor();
+            // What a block gives was declared by whoever wrote the program.
+            if Type::Tensor(tensor.ty()) != *ty {
+                let (op, found) = (self.operation.op.name(), tensor.ty());
+                return Err(format!("{op}: expected a result of type {ty}, found {found}"));
+            }
             let base = pointers[location.slot].wrapping_add(location.byte_offset);
             // SAFETY: the node's memory holds a tensor of this type, densely.
             unsafe {
@@ -363,6 +373,28 @@ impl Fallback {
             }
         }
         Ok(())
+    }
+}
+
+impl Fallback {
+    /// The results of an operation with nested blocks.
+    fn alone(
+        &self,
+        program: &mil::Program,
+        arrays: &[(ValueId, Array)],
+    ) -> Result<Vec<Array>, String> {
+        let function = &program.functions[0];
+        let named =
+            |(id, array): &(ValueId, Array)| (function.value(*id).name.clone(), array.clone());
+        let inputs = arrays.iter().map(named).collect();
+        let options = interp::Options::default();
+        let found = interp::evaluate(program, &function.name, &inputs, &options);
+        let mut found = found.map_err(|e| e.to_string())?.outputs;
+        let result = |id: &ValueId| {
+            let name = &function.value(*id).name;
+            found.remove(name).ok_or_else(|| format!("`{name}` is not a tensor"))
+        };
+        self.operation.outputs.iter().map(result).collect()
     }
 }
 

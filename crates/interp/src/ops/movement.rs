@@ -57,7 +57,7 @@ pub(super) fn slice_update(c: &Context) -> Result<Array, OpError> {
 }
 
 /// The elements of all arrays, one after the other.
-fn joined(arrays: &[Array]) -> Array {
+pub(super) fn joined(arrays: &[Array]) -> Array {
     let count = arrays.iter().map(Array::count).sum();
     match arrays.first().is_some_and(|a| a.dtype().is_float()) {
         true => {
@@ -69,6 +69,15 @@ fn joined(arrays: &[Array]) -> Array {
             Array::ints(dtype, &[count], arrays.iter().flat_map(Array::to_i64s).collect())
         }
     }
+}
+
+/// The elements of an array, and a zero after them.
+pub(super) fn with_zero(x: &Array) -> Array {
+    let zero = match x.dtype().is_float() {
+        true => Array::floats(x.dtype(), &[1], vec![0.0]),
+        false => Array::ints(x.dtype(), &[1], vec![0]),
+    };
+    joined(&[x.clone(), zero])
 }
 
 pub(super) fn concat(c: &Context) -> Result<Array, OpError> {

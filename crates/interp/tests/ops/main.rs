@@ -3,6 +3,7 @@
 mod arithmetic;
 mod attention;
 mod common;
+mod control;
 mod conv;
 mod elementwise;
 mod functions;
@@ -11,5 +12,9 @@ mod movement;
 mod normalize;
 mod product;
 mod quantize;
+mod random;
+mod recurrent;
 mod reduce;
+mod stored;
+mod tensors;
 mod unary;

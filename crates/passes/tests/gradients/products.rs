@@ -151,6 +151,10 @@ pub fn rows() -> Vec<Row> {
             let fixed = b.constant("q", ones.unwrap());
             attention(b, &[fixed, fixed, v[0]], None)
         }),
+        row("einsum", [f(&[2, 3, 2]), f(&[2, 3, 4])], |b, v| einsum(b, v, "chw,whu->chu")),
+        row("einsum that repeats", [f(&[2, 2, 1, 3]), f(&[1, 3, 2, 2])], |b, v| {
+            einsum(b, v, "nchw,nwhu->nchu")
+        }),
     ]
 }
 
@@ -202,4 +206,13 @@ fn attention(b: &mut FunctionBuilder, v: &[ValueId], mask: Option<ValueId>) -> B
     let mut inputs = vec![("query", v[0]), ("key", v[1]), ("value", v[2])];
     inputs.extend(mask.map(|mask| ("attn_mask", mask)));
     op(b, Op::ScaledDotProductAttention, &inputs)
+}
+
+fn einsum(
+    b: &mut FunctionBuilder,
+    v: &[ValueId],
+    equation: &str,
+) -> Result<Vec<ValueId>, mil::OpError> {
+    let equation = b.string(equation);
+    b.operation(Op::Einsum, "einsum", [("values", v.into()), ("equation", equation.into())])
 }

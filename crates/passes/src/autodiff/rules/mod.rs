@@ -48,6 +48,8 @@ pub(super) fn rule(op: Op) -> Option<&'static Rule> {
 use Rule::{Adjoint, Constant};
 
 const STEPS: &str = "piecewise constant: the derivative is 0 wherever there is one";
+const INDICES: &str = "indices do not change in the small";
+const SHAPES: &str = "it depends on a shape and constants only";
 const BOOLEAN: &str = "its result is a truth value";
 
 #[rustfmt::skip]
@@ -128,4 +130,23 @@ const RULES: &[(Op, Rule)] = &[
     (Op::GatherAlongAxis, Adjoint(indexing::gather_along_axis)),
     (Op::Scatter, Adjoint(indexing::scatter)),
     (Op::ScatterAlongAxis, Adjoint(indexing::scatter_along_axis)),
+
+    (Op::GatherNd, Adjoint(indexing::gather_nd)),
+    (Op::ScatterNd, Adjoint(indexing::scatter_nd)),
+    (Op::OneHot, Constant(INDICES)),
+    (Op::Topk, Adjoint(indexing::topk)),
+    (Op::Argsort, Constant(INDICES)),
+    (Op::NonZero, Constant(INDICES)),
+    (Op::Fill, Constant(SHAPES)),
+    (Op::FillLike, Constant(SHAPES)),
+    (Op::Shape, Constant(SHAPES)),
+    (Op::Stack, Adjoint(views::stack)),
+    (Op::BandPart, Adjoint(views::band_part)),
+    (Op::ReshapeLike, Adjoint(views::reshape)),
+    (Op::Flatten2d, Adjoint(views::reshape)),
+    (Op::ReverseSequence, Adjoint(views::reverse_sequence)),
+    (Op::Einsum, Adjoint(products::einsum)),
+    (Op::RandomUniform, Constant(SHAPES)),
+    (Op::RandomNormal, Constant(SHAPES)),
+    (Op::RandomBernoulli, Constant(SHAPES)),
 ];
