@@ -2,8 +2,8 @@
 //!
 //! Source of names, parameters and defaults: the registry of coremltools 9.0.
 //! The type sets are those of the newest signature, so that one row serves every opset;
-//! bf16 and fp64 are accepted wherever fp32 is, and gamma and beta of `layer_norm` may be computed
-//! so that they can be trained; Apple's compilers do neither.
+//! bf16 and fp64 are accepted wherever fp32 is, and what a norm or `prelu` learns may be computed so
+//! that it can be trained; Apple's compilers do neither.
 //!
 //! Adding an op is adding a row here, its result types in `infer`, its meaning in the
 //! interpreter, and, if it is differentiable, its rule in the autodiff table.
@@ -86,6 +86,11 @@ const ORDERED: &[DataType] =
     &[Fp32, Fp16, Bf16, Fp64, Int32, Int64, Int8, Uint8, Int16, Uint16, Uint32];
 /// Indices into a lookup table, whose width says how many entries it has.
 const PALETTE: &[DataType] = &[Uint8, Uint1, Uint2, Uint3, Uint4, Uint6];
+/// Factors of `upsample_*`.
+const FACTOR: &[DataType] = &[Int32, Fp32];
+/// Places in an image.
+const PLACE: &[DataType] =
+    &[Fp32, Fp16, Bf16, Fp64, Int32, Int16, Uint16, Int8, Uint8, Int64, Uint32];
 
 /// A required operand.
 const fn need(name: &'static str, letter: char, set: &'static [DataType]) -> ParamSpec {
@@ -133,6 +138,26 @@ const fn list(name: &'static str) -> ParamSpec {
 const fn state(name: &'static str) -> ParamSpec {
     ParamSpec { ty: ParamType::State, ..need(name, ' ', ANY) }
 }
+
+/// The axes of a reduction; all of them when absent.
+const AXES: ParamSpec = option("axes", 'I', INDEX, D::None);
+/// Whether a reduction leaves axes of size 1.
+const KEEP_DIMS: ParamSpec = option("keep_dims", 'B', BOOL, D::Bool(false));
+/// The axis of a reduction to one index.
+const LAST_AXIS: ParamSpec = option("axis", 'I', INDEX, D::Int(-1));
+/// Parameters of every pool.
+const KERNEL: ParamSpec = fixed("kernel_sizes", 'I', INDEX);
+const STRIDES: ParamSpec = option("strides", 'I', INDEX, D::None);
+const PAD_TYPE: ParamSpec = fixed("pad_type", 'S', STRING);
+const PAD: ParamSpec = option("pad", 'I', INDEX, D::None);
+const CEIL: ParamSpec = option("ceil_mode", 'B', BOOL, D::Bool(false));
+/// The one tensor of an op of floats.
+const X: ParamSpec = need("x", 'T', FLOAT);
+/// A number that shapes an activation.
+const ALPHA: ParamSpec = fixed("alpha", 'U', FLOAT);
+const BETA: ParamSpec = fixed("beta", 'U', FLOAT);
+/// How resampling places its points.
+const SAMPLING: ParamSpec = option("sampling_mode", 'S', STRING, D::Str("DEFAULT"));
 
 macro_rules! ops {
     ($($(#[$doc:meta])* $op:ident $name:literal $since:ident [$($param:expr),* $(,)?];)*) => {
@@ -246,7 +271,7 @@ ops! {
     /// Smallest x over `axes`.
     ReduceMin "reduce_min" Ios15 [need("x", 'T', NUMBER), option("axes", 'I', INDEX, D::None), option("keep_dims", 'B', BOOL, D::Bool(false))];
     /// ln Σeˣ over `axes`.
-    ReduceLogSumExp "reduce_log_sum_exp" Ios15 [need("x", 'T', FLOAT), option("axes", 'I', INDEX, D::None), option("keep_dims", 'B', BOOL, D::Bool(false))];
+    ReduceLogSumExp "reduce_log_sum_exp" Ios15 [need("x", 'T', NUMBER), option("axes", 'I', INDEX, D::None), option("keep_dims", 'B', BOOL, D::Bool(false))];
     /// Running sum along `axis`.
     Cumsum "cumsum" Ios15 [need("x", 'T', NUMBER), option("axis", 'I', INDEX, D::Int(0)), option("exclusive", 'B', BOOL, D::Bool(false)), option("reverse", 'B', BOOL, D::Bool(false))];
     /// (x − mean)/√(variance + ε) over `axes`, times gamma, plus beta (shapes `x.shape[axes]`).
@@ -296,6 +321,134 @@ ops! {
     Scatter "scatter" Ios15 [need("data", 'T', NUMBER), need("indices", 'J', INDEX), need("updates", 'T', NUMBER), option("axis", 'I', INDEX, D::Int(0)), option("mode", 'S', STRING, D::Str("add")), option("validate_indices", 'B', BOOL, D::Bool(false))];
     /// data with `updates` combined into the elements along `axis` at `indices`.
     ScatterAlongAxis "scatter_along_axis" Ios15 [need("data", 'T', NUMBER), need("indices", 'J', INDEX), need("updates", 'T', NUMBER), option("axis", 'I', INDEX, D::Int(0)), option("mode", 'S', STRING, D::Str("add")), option("validate_indices", 'B', BOOL, D::Bool(false))];
+
+    // Elementwise mathematics and activations.
+
+    /// x ⊻ y, broadcast.
+    LogicalXor "logical_xor" Ios15 [need("x", 'T', BOOL), need("y", 'T', BOOL)];
+    /// arccos x.
+    Acos "acos" Ios15 [X];
+    /// arcsin x.
+    Asin "asin" Ios15 [X];
+    /// arctan x.
+    Atan "atan" Ios15 [X];
+    /// artanh x.
+    Atanh "atanh" Ios15 [X];
+    /// tan x.
+    Tan "tan" Ios15 [X];
+    /// sinh x.
+    Sinh "sinh" Ios15 [X];
+    /// cosh x.
+    Cosh "cosh" Ios15 [X];
+    /// ⌈x⌉.
+    Ceil "ceil" Ios15 [X];
+    /// The nearest integer, the even one of two that are equally near.
+    Round "round" Ios15 [X];
+    /// 2ˣ.
+    Exp2 "exp2" Ios15 [need("x", 'T', NUMBER)];
+    /// x where x ≥ 0, else alpha·(eˣ − 1).
+    Elu "elu" Ios15 [X, ALPHA];
+    /// x where x ≥ 0, else alpha·x.
+    LeakyRelu "leaky_relu" Ios15 [X, ALPHA];
+    /// x where x ≥ 0, else alpha·x, with an alpha for each channel (axis 1).
+    Prelu "prelu" Ios15 [X, need("alpha", 'U', FLOAT)];
+    /// min(max(x, 0), 6).
+    Relu6 "relu6" Ios15 [X];
+    /// min(x, beta) where x ≥ 0, else min(alpha·x, beta).
+    ClampedRelu "clamped_relu" Ios15 [X, ALPHA, BETA];
+    /// alpha·x + beta.
+    LinearActivation "linear_activation" Ios15 [X, ALPHA, BETA];
+    /// alpha·tanh(beta·x).
+    ScaledTanh "scaled_tanh" Ios15 [X, ALPHA, BETA];
+    /// min(max(alpha·x + beta, 0), 1).
+    SigmoidHard "sigmoid_hard" Ios15 [X, ALPHA, BETA];
+    /// ln(1 + eˣ).
+    Softplus "softplus" Ios15 [X];
+    /// alpha·ln(1 + e^(beta·x)), with an alpha and a beta for each channel (axis 1).
+    SoftplusParametric "softplus_parametric" Ios15 [X, need("alpha", 'U', FLOAT), need("beta", 'U', FLOAT)];
+    /// x/(1 + |x|).
+    Softsign "softsign" Ios15 [X];
+    /// max(x, alpha).
+    Threshold "threshold" Ios15 [need("x", 'T', NUMBER), fixed("alpha", 'T', NUMBER)];
+    /// x where x ≥ alpha, else 0.
+    ThresholdedRelu "thresholded_relu" Ios15 [X, ALPHA];
+
+    // Further reductions.
+
+    /// Σ|x| over `axes`.
+    ReduceL1Norm "reduce_l1_norm" Ios15 [need("x", 'T', NUMBER), AXES, KEEP_DIMS];
+    /// √Σx² over `axes`.
+    ReduceL2Norm "reduce_l2_norm" Ios15 [need("x", 'T', NUMBER), AXES, KEEP_DIMS];
+    /// ln Σx over `axes`.
+    ReduceLogSum "reduce_log_sum" Ios15 [need("x", 'T', NUMBER), AXES, KEEP_DIMS];
+    /// Πx over `axes`.
+    ReduceProd "reduce_prod" Ios15 [need("x", 'T', NUMBER), AXES, KEEP_DIMS];
+    /// Σx² over `axes`.
+    ReduceSumSquare "reduce_sum_square" Ios15 [need("x", 'T', NUMBER), AXES, KEEP_DIMS];
+    /// Index along `axis` of the largest x, the first of equals.
+    ReduceArgmax "reduce_argmax" Ios15 [need("x", 'T', NUMBER), LAST_AXIS, KEEP_DIMS, option("output_dtype", 'S', STRING, D::Str("int32"))];
+    /// Index along `axis` of the smallest x, the first of equals.
+    ReduceArgmin "reduce_argmin" Ios15 [need("x", 'T', NUMBER), LAST_AXIS, KEEP_DIMS, option("output_dtype", 'S', STRING, D::Str("int32"))];
+
+    // Norms.
+
+    /// (x − mean)/√(variance + ε)·gamma + beta, each given for every channel (axis 1).
+    BatchNorm "batch_norm" Ios15 [X, need("mean", 'U', FLOAT), need("variance", 'U', FLOAT), may("gamma", 'U', FLOAT), may("beta", 'U', FLOAT), option("epsilon", 'V', FLOAT, D::Float(1e-5))];
+    /// (x − mean)/√(variance + ε)·gamma + beta, with the mean and variance of each channel of each
+    /// image; gamma and beta are given for every channel (axis 1).
+    InstanceNorm "instance_norm" Ios15 [X, may("gamma", 'U', FLOAT), may("beta", 'U', FLOAT), option("epsilon", 'V', FLOAT, D::Float(1e-5))];
+    /// x/√(Σx² + ε), summed over the last three axes.
+    L2Norm "l2_norm" Ios15 [X, option("epsilon", 'V', FLOAT, D::Float(1e-6))];
+    /// x/(k + alpha/size·Σx²)^beta, summed over `size` channels (axis 1) around each.
+    LocalResponseNorm "local_response_norm" Ios15 [X, fixed("size", 'I', INDEX), option("alpha", 'U', FLOAT, D::Float(1e-4)), option("beta", 'U', FLOAT, D::Float(0.75)), option("k", 'U', FLOAT, D::Float(1.0))];
+
+    // Pools.
+
+    /// Largest x of each window; x is `[N, C, …]`.
+    MaxPool "max_pool" Ios15 [X, KERNEL, STRIDES, PAD_TYPE, PAD, CEIL];
+    /// Mean of each window, with or without the padding.
+    AvgPool "avg_pool" Ios15 [X, KERNEL, STRIDES, PAD_TYPE, PAD, option("exclude_padding_from_average", 'B', BOOL, D::Bool(false)), CEIL];
+    /// √Σx² of each window.
+    L2Pool "l2_pool" Ios15 [X, KERNEL, STRIDES, PAD_TYPE, PAD, CEIL];
+
+    // Resampling of images, whose last two axes are height and width.
+
+    /// The nearest element of an image that is larger by two factors.
+    UpsampleNearestNeighbor "upsample_nearest_neighbor" Ios15 [X, option("scale_factor_height", 'U', FACTOR, D::Int(1)), option("scale_factor_width", 'U', FACTOR, D::Int(1))];
+    /// The same, interpolated between elements.
+    UpsampleBilinear "upsample_bilinear" Ios15 [X, option("scale_factor_height", 'U', FACTOR, D::Int(1)), option("scale_factor_width", 'U', FACTOR, D::Int(1)), option("align_corners", 'B', BOOL, D::Bool(true)), option("half_pixel_centers", 'B', BOOL, D::None)];
+    /// The nearest element of an image of another size.
+    ResizeNearestNeighbor "resize_nearest_neighbor" Ios15 [X, fixed("target_size_height", 'I', INDEX), fixed("target_size_width", 'I', INDEX)];
+    /// The same, interpolated between elements.
+    ResizeBilinear "resize_bilinear" Ios15 [X, option("target_size_height", 'I', INDEX, D::Int(1)), option("target_size_width", 'I', INDEX, D::Int(1)), SAMPLING];
+    /// x with its last `resized_dims` axes of the sizes that end `shape`; 0 keeps a size.
+    Resize "resize" Ios17 [need("x", 'T', NUMBER), need("shape", 'I', INDEX), fixed("resized_dims", 'I', INDEX), option("interpolation_mode", 'S', STRING, D::Str("LINEAR")), SAMPLING];
+    /// x `[B, C, H, W]` at the places `coordinates` `[B, H2, W2, 2]`, each a column and a row.
+    Resample "resample" Ios15 [X, need("coordinates", 'P', PLACE), fixed("sampling_mode", 'S', STRING), fixed("padding_mode", 'S', STRING), fixed("padding_value", 'V', FLOAT), fixed("coordinates_mode", 'S', STRING), fixed("align_corners", 'B', BOOL)];
+    /// x `[B, C, H, W]` at places that `transform_matrix` `[B or 1, 6]` makes of each place.
+    Affine "affine" Ios15 [X, need("transform_matrix", 'M', FLOAT), fixed("output_height", 'I', INDEX), fixed("output_width", 'I', INDEX), fixed("sampling_mode", 'S', STRING), fixed("padding_mode", 'S', STRING), fixed("padding_value", 'V', FLOAT), fixed("coordinates_mode", 'S', STRING), fixed("align_corners", 'B', BOOL)];
+    /// x without so many rows above and below and columns at either side.
+    Crop "crop" Ios15 [need("x", 'T', ANY), fixed("crop_height", 'I', INDEX), fixed("crop_width", 'I', INDEX)];
+    /// Boxes of x `[B, C, H, W]`, interpolated to one size: `roi` `[N, 1, 4 or 5, 1, 1]`, or since
+    /// iOS 17 `boxes` `[N, 4]` and the image that each is of.
+    CropResize "crop_resize" Ios15 [X, may("roi", 'P', PLACE), may("boxes", 'P', PLACE), may("box_indices", 'J', INDEX), option("target_height", 'I', INDEX, D::Int(1)), option("target_width", 'I', INDEX, D::Int(1)), option("normalized_coordinates", 'B', BOOL, D::Bool(false)), option("spatial_scale", 'V', FLOAT, D::Float(1.0)), option("box_coordinate_mode", 'S', STRING, D::Str("CORNERS_HEIGHT_FIRST")), SAMPLING, option("pad_value", 'W', FLOAT, D::Float(0.0))];
+
+    // Rearrangement of channels, batch and space; x is `[N, C, H, W]`.
+
+    /// Channels to blocks of pixels, the block's axes before the channels.
+    DepthToSpace "depth_to_space" Ios15 [need("x", 'T', ANY), fixed("block_size", 'I', INDEX)];
+    /// Blocks of pixels to channels, the opposite of `depth_to_space`.
+    SpaceToDepth "space_to_depth" Ios15 [need("x", 'T', ANY), fixed("block_size", 'I', INDEX)];
+    /// Channels to blocks of pixels, the block's axes behind the channels.
+    PixelShuffle "pixel_shuffle" Ios15 [need("x", 'T', ANY), fixed("upscale_factor", 'I', INDEX)];
+    /// Blocks of pixels to channels, the opposite of `pixel_shuffle`.
+    PixelUnshuffle "pixel_unshuffle" Ios16 [need("x", 'T', ANY), fixed("downscale_factor", 'I', INDEX)];
+    /// Blocks of pixels, after padding with zeros, to the batch.
+    SpaceToBatch "space_to_batch" Ios15 [need("x", 'T', ANY), fixed("block_shape", 'I', INDEX), fixed("paddings", 'I', INDEX)];
+    /// The batch to blocks of pixels, cut at the sides: the opposite of `space_to_batch`.
+    BatchToSpace "batch_to_space" Ios15 [need("x", 'T', ANY), fixed("block_shape", 'I', INDEX), fixed("crops", 'I', INDEX)];
+    /// Every window of `size` elements along `axis`, as an axis behind it.
+    SlidingWindows "sliding_windows" Ios15 [need("x", 'T', ANY), fixed("axis", 'I', INDEX), fixed("size", 'I', INDEX), option("stride", 'I', INDEX, D::Int(1))];
 
     /// scale·(quantized_data − zero_point): a weight stored in 8 bits.
     ConstexprAffineDequantize "constexpr_affine_dequantize" Ios16 [fixed("quantized_data", 'Q', BYTE), fixed("zero_point", 'Z', &[Int8, Uint8, Fp32]), fixed("scale", 'T', FLOAT), fixed("axis", 'I', INDEX)];

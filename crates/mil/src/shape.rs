@@ -1,5 +1,15 @@
 //! Shape arithmetic that inference, the interpreter and the devices share.
 
+mod pool;
+mod rearrange;
+mod resample;
+
+pub use pool::{PoolGeometry, pool_geometry};
+pub use rearrange::{Blocks, blocks, crop_amounts};
+pub use resample::{
+    Boxes, CoordinatesMode, Line, PaddingMode, Places, Sampling, boxes, lines, places, resized_dims,
+};
+
 use crate::{Dim, OpError, Params, TensorType};
 
 /// Tensors of a higher rank are refused. Programs use up to 6 or so; hostile ones could make
@@ -267,22 +277,9 @@ pub fn conv_geometry(
         let (s, d) = (geometry.strides[axis], geometry.dilations[axis]);
         let too_large = || params.error(format!("the window of axis {axis} is too large"));
         let window = extent(k, d).ok_or_else(too_large)?;
-        let same = || {
-            let covered = (n.div_ceil(s).saturating_sub(1)).checked_mul(s)?.checked_add(window)?;
-            Some(covered.saturating_sub(n))
-        };
-        let (before, after) = match kind.as_str() {
-            "valid" => (0, 0),
-            "custom" => custom[axis],
-            "same" => {
-                let total = same().ok_or_else(too_large)?;
-                (total / 2, total - total / 2)
-            }
-            "same_lower" => {
-                let total = same().ok_or_else(too_large)?;
-                (total - total / 2, total / 2)
-            }
-            other => return Err(params.error(format!("`pad_type` is \"{other}\""))),
+        let (before, after) = match padding(&kind, custom[axis], n, s, window) {
+            Some(pads) => pads.ok_or_else(too_large)?,
+            None => return Err(params.error(format!("`pad_type` is \"{kind}\""))),
         };
         let padded = n.checked_add(before).and_then(|n| n.checked_add(after));
         let padded = padded.ok_or_else(too_large)?;
@@ -399,6 +396,28 @@ fn pads(params: &Params, spatial: usize) -> Result<Vec<(usize, usize)>, OpError>
     let pair = |p: &[i64]| Some((usize::try_from(p[0]).ok()?, usize::try_from(p[1]).ok()?));
     let pads: Option<Vec<_>> = values.chunks_exact(2).map(pair).collect();
     pads.ok_or_else(|| params.error("`pad` must not be negative"))
+}
+
+/// What is put before and after an axis of n elements under a window with stride s. `None` if
+/// there is no padding of this kind, and inside if the amount is too large.
+fn padding(
+    kind: &str,
+    custom: (usize, usize),
+    n: usize,
+    s: usize,
+    window: usize,
+) -> Option<Option<(usize, usize)>> {
+    let same = || {
+        let covered = (n.div_ceil(s).saturating_sub(1)).checked_mul(s)?.checked_add(window)?;
+        Some(covered.saturating_sub(n))
+    };
+    Some(match kind {
+        "valid" => Some((0, 0)),
+        "custom" => Some(custom),
+        "same" => same().map(|total| (total / 2, total - total / 2)),
+        "same_lower" => same().map(|total| (total - total / 2, total / 2)),
+        _ => return None,
+    })
 }
 
 /// Elements that a kernel of k elements spans: (k−1)·d + 1.

@@ -72,7 +72,11 @@ impl Choices<'_> {
             return Tensor::string(self.of(&words));
         }
         let count = self.of(&[1, 2, 3, 4, 0, 6]);
-        let dims: &[usize] = if count == 1 && self.below(2) == 0 { &[] } else { &[count] };
+        let dims: &[usize] = match count {
+            1 if self.below(2) == 0 => &[],
+            4 if self.below(2) == 0 => &[2, 2],
+            _ => &[count],
+        };
         if dtype.is_float() {
             let values: Vec<f64> = (0..count).map(|_| self.of(&[1.0, -1.5, f64::NAN])).collect();
             return Tensor::from_f64s(dtype, dims, &values).unwrap();
@@ -220,11 +224,28 @@ fn blocks(function: &mut Function, choices: &mut Choices) -> Vec<Block> {
 
 fn operand(f: &mut Function, param: &ParamSpec, choices: &mut Choices, dtype: DataType) -> Arg {
     let shape_giving = dtype == DataType::Int64;
+    if dtype == DataType::String && choices.below(4) > 0 {
+        return Literal::from(Tensor::string(choices.of(words(param.name)))).into();
+    }
     if param.constant || (shape_giving && choices.below(4) > 0) {
         return Literal::from(choices.literal(dtype)).into();
     }
     let ty = choices.ty(dtype);
     input(f, ty.into()).into()
+}
+
+/// What a parameter of strings takes.
+fn words(parameter: &str) -> &'static [&'static str] {
+    match parameter {
+        "sampling_mode" => &["bilinear", "nearest", "DEFAULT", "ALIGN_CORNERS", "OFFSET_CORNERS"],
+        "padding_mode" => &["constant", "border", "reflection", "symmetric"],
+        "coordinates_mode" => &["unnormalized", "normalized_zero_to_one"],
+        "box_coordinate_mode" => &["CORNERS_WIDTH_FIRST", "CENTER_SIZE_HEIGHT_FIRST"],
+        "interpolation_mode" => &["LINEAR", "NEAREST_NEIGHBOR"],
+        "output_dtype" => &["int32", "uint16", "int8"],
+        "pad_type" => &["valid", "same", "same_lower", "custom"],
+        _ => &["fp16", "reflect", "EXACT", "add"],
+    }
 }
 
 fn input(function: &mut Function, ty: Type) -> ValueId {

@@ -159,6 +159,10 @@ impl<'a> Counter<'a> {
                 let largest = largest.collect::<Result<Vec<_>, _>>()?;
                 let elements = largest.into_iter().fold(out, f64::max);
                 let (flops, functions) = per_element(operation.op);
+                let (flops, elements) = match operation.op {
+                    Op::MaxPool | Op::AvgPool | Op::L2Pool => (self.window(operation), out),
+                    _ => (flops, elements),
+                };
                 work.flops = elements * flops;
                 work.functions = elements * functions;
             }
@@ -205,7 +209,30 @@ impl<'a> Counter<'a> {
             Topk | Argsort | NonZero | NonMaximumSuppression | Range1d | Einsum | Lstm | Gru
             | Rnn | Cond | WhileLoop | RandomUniform | RandomNormal | RandomBernoulli
             | RandomCategorical | Classify => Kind::Map,
+            LogicalXor | Acos | Asin | Atan | Atanh | Tan | Sinh | Cosh | Ceil | Round | Exp2
+            | Elu | LeakyRelu | Prelu | Relu6 | ClampedRelu | LinearActivation | ScaledTanh
+            | SigmoidHard | Softplus | SoftplusParametric | Softsign | Threshold
+            | ThresholdedRelu | ReduceL1Norm | ReduceL2Norm | ReduceLogSum | ReduceProd
+            | ReduceSumSquare | ReduceArgmax | ReduceArgmin | BatchNorm | InstanceNorm | L2Norm
+            | LocalResponseNorm | MaxPool | AvgPool | L2Pool | UpsampleBilinear
+            | ResizeBilinear | Resize | Resample | Affine | CropResize => Kind::Map,
+            UpsampleNearestNeighbor
+            | ResizeNearestNeighbor
+            | Crop
+            | DepthToSpace
+            | SpaceToDepth
+            | PixelShuffle
+            | PixelUnshuffle
+            | SpaceToBatch
+            | BatchToSpace
+            | SlidingWindows => Kind::Move,
         })
+    }
+
+    /// Elements of a pool's window.
+    fn window(&self, operation: &Operation) -> f64 {
+        let sizes = Params::new(operation, &self.env).ints("kernel_sizes");
+        sizes.ok().flatten().unwrap_or_default().into_iter().map(|n| n as f64).product()
     }
 
     /// Whether a transpose only moves axes of length 1.
@@ -240,6 +267,15 @@ impl<'a> Counter<'a> {
             Op::GatherAlongAxis | Op::Scatter | Op::ScatterAlongAxis | Op::Reverse => {
                 return Ok(false);
             }
+            // They take columns apart or repeat them; windows along an earlier axis do not.
+            Op::UpsampleNearestNeighbor
+            | Op::ResizeNearestNeighbor
+            | Op::DepthToSpace
+            | Op::SpaceToDepth
+            | Op::PixelShuffle
+            | Op::PixelUnshuffle
+            | Op::SpaceToBatch
+            | Op::BatchToSpace => return Ok(false),
             Op::Concat => {
                 for id in operation.operands().filter(|&id| !self.is_constant(id)) {
                     piece = piece.min(last(id)?);
@@ -361,6 +397,15 @@ fn per_element(op: Op) -> (f64, f64) {
     use Op::*;
     match op {
         Exp | Log | Sqrt | Rsqrt | Inverse | Sin | Cos | Erf | Sigmoid | Tanh | Pow => (1.0, 1.0),
+        Acos | Asin | Atan | Atanh | Tan | Sinh | Cosh | Exp2 => (1.0, 1.0),
+        Elu | ScaledTanh | Softplus | SoftplusParametric => (3.0, 1.0),
+        LeakyRelu | Prelu | Relu6 | ClampedRelu | LinearActivation | ReduceL1Norm
+        | ReduceL2Norm | ReduceSumSquare => (2.0, 0.0),
+        SigmoidHard | Softsign | L2Norm | BatchNorm => (4.0, 0.0),
+        InstanceNorm => (8.0, 0.0),
+        LocalResponseNorm => (6.0, 1.0),
+        // Four elements and their shares.
+        UpsampleBilinear | ResizeBilinear | Resize | Resample | Affine | CropResize => (7.0, 0.0),
         Silu | Gelu => (2.0, 1.0),
         Softmax => (4.0, 1.0),
         ReduceLogSumExp => (3.0, 1.0),

@@ -109,8 +109,11 @@ pub(super) fn logical(c: &Context) -> Result<Array, OpError> {
     let y = c.need("y")?;
     let b = y.to_i64s();
     let dims = c.result_dims()?.remove(0);
-    let and = c.operation.op == Op::LogicalAnd;
-    let truth = |(i, j): (usize, usize)| if and { a[i] & b[j] } else { a[i] | b[j] };
+    let truth = |(i, j): (usize, usize)| match c.operation.op {
+        Op::LogicalAnd => a[i] & b[j],
+        Op::LogicalXor => a[i] ^ b[j],
+        _ => a[i] | b[j],
+    };
     Ok(Array::ints(DataType::Bool, &dims, pairs(&x, &y, &dims).map(truth).collect()))
 }
 

@@ -1,10 +1,13 @@
 //! The ops, one file a family.
 
 mod boxes;
+mod activation;
 mod elementwise;
 mod index;
 mod math;
 mod movement;
+mod normalize;
+mod pool;
 mod product;
 mod quantized;
 mod random;
@@ -12,6 +15,8 @@ mod recurrent;
 mod reduce;
 mod stored;
 mod tensors;
+mod rearrange;
+mod resample;
 
 use crate::Array;
 use crate::evaluate::Context;
@@ -57,6 +62,32 @@ pub(crate) fn compute(c: &Context) -> Result<Vec<Array>, OpError> {
         Tile => one(movement::tile(c)?),
         Pad => one(movement::pad(c)?),
         Reverse => one(movement::reverse(c)?),
+        LogicalXor => one(elementwise::logical(c)?),
+        Acos | Asin | Atan | Atanh | Tan | Sinh | Cosh | Ceil | Round | Exp2 | Elu | LeakyRelu
+        | Prelu | Relu6 | ClampedRelu | LinearActivation | ScaledTanh | SigmoidHard | Softplus
+        | SoftplusParametric | Softsign | Threshold | ThresholdedRelu => {
+            one(activation::function(c)?)
+        }
+        ReduceL1Norm | ReduceL2Norm | ReduceLogSum | ReduceProd | ReduceSumSquare => {
+            one(reduce::reduce(c)?)
+        }
+        ReduceArgmax | ReduceArgmin => one(reduce::arg(c)?),
+        BatchNorm => one(normalize::batch_norm(c)?),
+        InstanceNorm => one(normalize::instance_norm(c)?),
+        L2Norm => one(normalize::l2_norm(c)?),
+        LocalResponseNorm => one(normalize::local_response_norm(c)?),
+        MaxPool | AvgPool | L2Pool => one(pool::pool(c)?),
+        UpsampleNearestNeighbor
+        | UpsampleBilinear
+        | ResizeNearestNeighbor
+        | ResizeBilinear
+        | Resize => one(resample::resize(c)?),
+        Resample | Affine => one(resample::resample(c)?),
+        CropResize => one(resample::crop_resize(c)?),
+        Crop => one(rearrange::crop(c)?),
+        DepthToSpace | SpaceToDepth | PixelShuffle | PixelUnshuffle | SpaceToBatch
+        | BatchToSpace => one(rearrange::blocks(c)?),
+        SlidingWindows => one(rearrange::sliding_windows(c)?),
         Gather => one(index::gather(c)?),
         GatherAlongAxis => one(index::gather_along_axis(c)?),
         Scatter => one(index::scatter(c)?),

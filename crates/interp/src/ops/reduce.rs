@@ -3,17 +3,17 @@
 use crate::evaluate::Context;
 use crate::index::{indices, position};
 use crate::{Array, Data};
-use mil::{Op, OpError};
+use mil::{DataType, Op, OpError};
 
 /// The dims with those of `axes` set to 1.
-fn collapsed(dims: &[usize], axes: &[usize]) -> Vec<usize> {
+pub(super) fn collapsed(dims: &[usize], axes: &[usize]) -> Vec<usize> {
     let size = |(axis, &dim): (usize, &usize)| if axes.contains(&axis) { 1 } else { dim };
     dims.iter().enumerate().map(size).collect()
 }
 
 /// For every element of a tensor of `dims`, in order, the group it belongs to when `axes` are
 /// reduced, and the number of groups.
-fn groups(dims: &[usize], axes: &[usize]) -> (Vec<usize>, usize) {
+pub(super) fn groups(dims: &[usize], axes: &[usize]) -> (Vec<usize>, usize) {
     let kept = collapsed(dims, axes);
     let group = |mut index: Vec<usize>| {
         for &axis in axes {
@@ -35,7 +35,7 @@ fn maxima(x: &[f64], group: &[usize], count: usize) -> Vec<f64> {
     max
 }
 
-fn sums(x: &[f64], group: &[usize], count: usize) -> Vec<f64> {
+pub(super) fn sums(x: &[f64], group: &[usize], count: usize) -> Vec<f64> {
     sums_by(|sum, v| sum + v, x, group, count)
 }
 
@@ -70,13 +70,28 @@ pub(super) fn reduce(c: &Context) -> Result<Array, OpError> {
     let axes = c.params.axes("axes", rank)?.unwrap_or_else(|| (0..rank).collect());
     let dims = c.result_dims()?.remove(0);
     let (group, count) = groups(x.dims(), &axes);
-    if let Data::Int(values) = x.data() {
+    // Roots and logarithms of integers are cut to integers when they are done.
+    let is_function =
+        matches!(c.operation.op, Op::ReduceL2Norm | Op::ReduceLogSum | Op::ReduceLogSumExp);
+    if let (Data::Int(values), false) = (x.data(), is_function) {
         return integers(c, &x, values, &group, &dims);
     }
     let values = x.to_f64s();
     let size: usize = axes.iter().map(|&a| x.dims()[a]).product();
     let total = || sums_by(|sum, v| c.add_term(sum, v), &values, &group, count);
-    let out = match c.operation.op {
+    let squares = || sums_by(|sum, v| sum + v * v, &values, &group, count);
+    let out: Vec<f64> = match c.operation.op {
+        Op::ReduceL1Norm => sums_by(|sum, v| sum + v.abs(), &values, &group, count),
+        Op::ReduceL2Norm => squares().into_iter().map(f64::sqrt).collect(),
+        Op::ReduceSumSquare => squares(),
+        Op::ReduceLogSum => sums(&values, &group, count).into_iter().map(f64::ln).collect(),
+        Op::ReduceProd => {
+            let mut product = vec![1.0; count];
+            for (&v, &g) in values.iter().zip(&group) {
+                product[g] *= v;
+            }
+            product
+        }
         Op::ReduceSum => total(),
         Op::ReduceMean => total().into_iter().map(|s| s / size as f64).collect(),
         Op::ReduceMax => maxima(&values, &group, count),
@@ -92,7 +107,7 @@ pub(super) fn reduce(c: &Context) -> Result<Array, OpError> {
             sum.iter().zip(&max).map(|(s, &m)| s.ln() + shift(m)).collect()
         }
     };
-    Ok(Array::floats(x.dtype(), &dims, out))
+    Ok(Array::floats(DataType::Fp64, &dims, out).cast(x.dtype()))
 }
 
 fn integers(
@@ -103,19 +118,53 @@ fn integers(
     dims: &[usize],
 ) -> Result<Array, OpError> {
     let count = dims.iter().product();
+    let op = c.operation.op;
     let mut out: Vec<Option<i64>> = vec![None; count];
     for (&v, &g) in values.iter().zip(group) {
-        out[g] = Some(match (out[g], c.operation.op) {
+        let v = match op {
+            Op::ReduceL1Norm => v.wrapping_abs(),
+            Op::ReduceSumSquare => v.wrapping_mul(v),
+            _ => v,
+        };
+        out[g] = Some(match (out[g], op) {
             (None, _) => v,
             (Some(old), Op::ReduceMax) => old.max(v),
             (Some(old), Op::ReduceMin) => old.min(v),
+            (Some(old), Op::ReduceProd) => old.wrapping_mul(v),
             (Some(old), _) => old.wrapping_add(v),
         });
     }
     let size = values.len().checked_div(count).unwrap_or(0).max(1) as i64;
-    let mean = c.operation.op == Op::ReduceMean;
-    let finish = |v: Option<i64>| v.unwrap_or(0) / if mean { size } else { 1 };
+    let divisor = if op == Op::ReduceMean { size } else { 1 };
+    let of_nothing = i64::from(op == Op::ReduceProd);
+    let finish = |v: Option<i64>| v.unwrap_or(of_nothing) / divisor;
     Ok(Array::ints(x.dtype(), dims, out.into_iter().map(finish).collect()))
+}
+
+/// The index along an axis of the largest or smallest element, the first of equals; NaN wins.
+pub(super) fn arg(c: &Context) -> Result<Array, OpError> {
+    let x = c.need("x")?;
+    let axis = c.params.axis("axis", x.dims().len())?;
+    let dims = c.result_dims()?.remove(0);
+    let (group, count) = groups(x.dims(), &[axis]);
+    let largest = c.operation.op == Op::ReduceArgmax;
+    let mut best: Vec<Option<(usize, usize)>> = vec![None; count];
+    let (floats, ints) = (x.to_f64s(), x.to_i64s());
+    let beats = |i: usize, j: usize| match x.dtype().is_float() {
+        true if floats[j].is_nan() => false,
+        true if floats[i].is_nan() => true,
+        true if largest => floats[i] > floats[j],
+        true => floats[i] < floats[j],
+        false if largest => ints[i] > ints[j],
+        false => ints[i] < ints[j],
+    };
+    for ((i, index), &g) in indices(x.dims()).enumerate().zip(&group) {
+        if best[g].is_none_or(|(_, j)| beats(i, j)) {
+            best[g] = Some((index[axis], i));
+        }
+    }
+    let at = best.into_iter().map(|found| found.map_or(0, |(along, _)| along as i64)).collect();
+    Ok(Array::ints(c.params.dtype("output_dtype")?, &dims, at))
 }
 
 /// The running sum; `exclusive` leaves out the element itself, `reverse` runs from the end.
@@ -159,20 +208,25 @@ pub(super) fn layer_norm(c: &Context) -> Result<Array, OpError> {
     let beta = c.get("beta")?.map(|a| a.to_f64s());
     let values = x.to_f64s();
     let (group, count) = groups(x.dims(), &axes);
-    let n = values.len().checked_div(count).unwrap_or(0) as f64;
-    let mean: Vec<f64> = sums(&values, &group, count).into_iter().map(|s| s / n).collect();
-    let centered: Vec<f64> = values.iter().zip(&group).map(|(v, &g)| v - mean[g]).collect();
-    let squares: Vec<f64> = centered.iter().map(|v| v * v).collect();
-    let variance: Vec<f64> = sums(&squares, &group, count).into_iter().map(|s| s / n).collect();
+    let normal = standardized(&values, &group, count, epsilon);
     let inner: Vec<usize> = axes.iter().map(|&a| x.dims()[a]).collect();
     let mut out = vec![];
     for (i, index) in indices(x.dims()).enumerate() {
         let within: Vec<usize> = axes.iter().map(|&a| index[a]).collect();
         let at = position(&inner, &within);
-        let normal = centered[i] / (variance[group[i]] + epsilon).sqrt();
         let gain = gamma.as_ref().map_or(1.0, |g| g[at]);
         let shift = beta.as_ref().map_or(0.0, |b| b[at]);
-        out.push(normal * gain + shift);
+        out.push(normal[i] * gain + shift);
     }
     Ok(Array::floats(x.dtype(), x.dims(), out))
+}
+
+/// (x − mean)/√(variance + ε) with the mean and variance of each group.
+pub(super) fn standardized(x: &[f64], group: &[usize], count: usize, epsilon: f64) -> Vec<f64> {
+    let n = x.len().checked_div(count).unwrap_or(0) as f64;
+    let mean: Vec<f64> = sums(x, group, count).into_iter().map(|s| s / n).collect();
+    let centered: Vec<f64> = x.iter().zip(group).map(|(v, &g)| v - mean[g]).collect();
+    let squares: Vec<f64> = centered.iter().map(|v| v * v).collect();
+    let variance: Vec<f64> = sums(&squares, group, count).into_iter().map(|s| s / n).collect();
+    centered.iter().zip(group).map(|(v, &g)| v / (variance[g] + epsilon).sqrt()).collect()
 }

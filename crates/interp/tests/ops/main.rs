@@ -1,5 +1,6 @@
 //! Every op against results worked out by hand, and what holds for whole functions.
 
+mod activation;
 mod arithmetic;
 mod attention;
 mod common;
@@ -7,9 +8,11 @@ mod control;
 mod conv;
 mod elementwise;
 mod functions;
+mod image_norms;
 mod index;
 mod movement;
 mod normalize;
+mod pool;
 mod product;
 mod quantize;
 mod random;
@@ -17,4 +20,6 @@ mod recurrent;
 mod reduce;
 mod stored;
 mod tensors;
+mod rearrange;
+mod resample;
 mod unary;

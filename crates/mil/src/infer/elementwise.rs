@@ -38,6 +38,16 @@ pub(super) fn gelu(p: &Params) -> Result<TensorType, OpError> {
     }
 }
 
+/// x's own type, once the numbers that shape the activation are known to be numbers.
+pub(super) fn shaped(p: &Params) -> Result<TensorType, OpError> {
+    for name in ["alpha", "beta"] {
+        if p.operation.op.spec().param(name).is_some() {
+            p.float(name)?;
+        }
+    }
+    p.ty("x")
+}
+
 /// The three ops between floats and 8-bit integers.
 pub(super) fn quantized(p: &Params) -> Result<TensorType, OpError> {
     let (input, dtype) = match p.operation.op {

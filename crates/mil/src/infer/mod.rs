@@ -4,8 +4,10 @@
 pub(crate) mod check;
 mod control;
 mod elementwise;
+mod image;
 mod index;
 mod movement;
+mod normalize;
 mod product;
 mod recurrent;
 mod reduce;
@@ -106,6 +108,30 @@ fn results(operation: &Operation, p: &Params) -> Result<Vec<Type>, OpError> {
         Tile => one(movement::tile(p)?),
         Pad => one(movement::pad(p)?),
         Reverse => one(movement::reverse(p)?),
+        LogicalXor => one(elementwise::binary(p)?),
+        Acos | Asin | Atan | Atanh | Tan | Sinh | Cosh | Ceil | Round | Exp2 | Relu6 | Softplus
+        | Softsign => one(p.ty("x")?),
+        Elu | LeakyRelu | ClampedRelu | LinearActivation | ScaledTanh | SigmoidHard | Threshold
+        | ThresholdedRelu => one(elementwise::shaped(p)?),
+        Prelu | SoftplusParametric => one(normalize::per_channel(p, &["alpha", "beta"])?),
+        ReduceL1Norm | ReduceL2Norm | ReduceLogSum | ReduceProd | ReduceSumSquare => {
+            one(reduce::reduce(p)?)
+        }
+        ReduceArgmax | ReduceArgmin => one(reduce::arg(p)?),
+        BatchNorm | InstanceNorm | L2Norm | LocalResponseNorm => one(normalize::norm(p)?),
+        MaxPool | AvgPool | L2Pool => one(image::pool(p)?),
+        UpsampleNearestNeighbor
+        | UpsampleBilinear
+        | ResizeNearestNeighbor
+        | ResizeBilinear
+        | Resize => one(image::resize(p)?),
+        Resample => one(image::resample(p)?),
+        Affine => one(image::affine(p)?),
+        Crop => one(image::crop(p)?),
+        CropResize => one(image::crop_resize(p)?),
+        DepthToSpace | SpaceToDepth | PixelShuffle | PixelUnshuffle | SpaceToBatch
+        | BatchToSpace => one(image::rearrange(p)?),
+        SlidingWindows => one(image::sliding_windows(p)?),
         Gather => one(index::gather(p)?),
         GatherAlongAxis => one(index::gather_along_axis(p)?),
         Scatter => one(index::scatter(p)?),

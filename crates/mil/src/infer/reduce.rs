@@ -1,7 +1,7 @@
 //! Reductions and the ops that work along axes.
 
 use super::{tensor, unranked};
-use crate::{Dim, Op, OpError, Params, TensorType};
+use crate::{DataType, Dim, Op, OpError, Params, TensorType};
 
 /// x's own type, once its axis is known to exist.
 pub(super) fn along(p: &Params) -> Result<TensorType, OpError> {
@@ -30,6 +30,30 @@ pub(super) fn reduce(p: &Params) -> Result<TensorType, OpError> {
         }
     }
     Ok(tensor(x.dtype, out))
+}
+
+/// The index of one element along an axis.
+pub(super) fn arg(p: &Params) -> Result<TensorType, OpError> {
+    let x = p.ty("x")?;
+    let keep = p.bool("keep_dims")?;
+    let dtype = p.dtype("output_dtype")?;
+    if !matches!(dtype, DataType::Int32 | DataType::Uint16) {
+        return Err(p.error(format!("`output_dtype` is {dtype}, not int32 or uint16")));
+    }
+    let Some(dims) = x.dims() else { return Ok(unranked(dtype)) };
+    let axis = p.axis("axis", dims.len())?;
+    let mut out = dims.to_vec();
+    let size = out.remove(axis);
+    if size == Dim::Fixed(0) && !out.contains(&Dim::Fixed(0)) {
+        return Err(p.error(format!("axis {axis} of x has no elements")));
+    }
+    if dtype == DataType::Uint16 && size.fixed().is_some_and(|n| n > 1 << 16) {
+        return Err(p.error(format!("uint16 does not hold an index below {size}")));
+    }
+    if keep {
+        out.insert(axis, Dim::Fixed(1));
+    }
+    Ok(tensor(dtype, out))
 }
 
 pub(super) fn layer_norm(p: &Params) -> Result<TensorType, OpError> {

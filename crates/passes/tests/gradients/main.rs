@@ -1,8 +1,10 @@
 //! Every gradient rule against finite differences, on the interpreter in double precision.
 
+mod activations;
 mod arithmetic;
 mod composite;
 mod harness;
+mod images;
 mod layout;
 mod products;
 mod reductions;
@@ -17,6 +19,8 @@ fn tables() -> Vec<(&'static str, Vec<Row>)> {
         ("reductions", reductions::rows()),
         ("products", products::rows()),
         ("layout", layout::rows()),
+        ("activations", activations::rows()),
+        ("images", images::rows()),
     ]
 }
 
@@ -44,6 +48,16 @@ fn products_have_the_gradient_of_finite_differences() {
 #[test]
 fn layout_has_the_gradient_of_finite_differences() {
     check("layout");
+}
+
+#[test]
+fn activations_have_the_gradient_of_finite_differences() {
+    check("activations");
+}
+
+#[test]
+fn images_have_the_gradient_of_finite_differences() {
+    check("images");
 }
 
 #[test]

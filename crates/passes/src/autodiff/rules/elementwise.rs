@@ -352,7 +352,7 @@ pub(super) fn clip(s: &mut Step) -> Done {
 }
 
 /// dx = dz·slope(x).
-fn from_x(s: &mut Step, slope: impl FnOnce(&mut Step, ValueId) -> Value) -> Done {
+pub(super) fn from_x(s: &mut Step, slope: impl FnOnce(&mut Step, ValueId) -> Value) -> Done {
     let (dz, x) = (s.dz(), s.value("x")?);
     let slope = slope(s, x)?;
     let dx = s.mul(dz, slope)?;
@@ -360,7 +360,7 @@ fn from_x(s: &mut Step, slope: impl FnOnce(&mut Step, ValueId) -> Value) -> Done
 }
 
 /// dx = dz·slope(z).
-fn from_z(s: &mut Step, slope: impl FnOnce(&mut Step, ValueId) -> Value) -> Done {
+pub(super) fn from_z(s: &mut Step, slope: impl FnOnce(&mut Step, ValueId) -> Value) -> Done {
     let (dz, z) = (s.dz(), s.z()?);
     let slope = slope(s, z)?;
     let dx = s.mul(dz, slope)?;
@@ -372,12 +372,12 @@ pub(super) fn select(s: &mut Step, condition: ValueId, a: ValueId, b: ValueId) -
     Ok(s.op(Op::Select, "select", inputs)?)
 }
 
-fn one_minus(s: &mut Step, x: ValueId) -> Value {
+pub(super) fn one_minus(s: &mut Step, x: ValueId) -> Value {
     let one = s.number(x, 1.0);
     Ok(s.sub(one, x)?)
 }
 
-fn plus_one(s: &mut Step, x: ValueId) -> Value {
+pub(super) fn plus_one(s: &mut Step, x: ValueId) -> Value {
     let one = s.number(x, 1.0);
     Ok(s.add(x, one)?)
 }

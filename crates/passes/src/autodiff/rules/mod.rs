@@ -2,9 +2,13 @@
 //! documentation. Adding a rule is adding a row here, a function, and a row in the table of
 //! `tests/gradients`.
 
+mod activation;
 mod conv;
 mod elementwise;
+mod images;
 mod indexing;
+mod norms;
+mod pools;
 mod products;
 mod reduce;
 mod views;
@@ -51,6 +55,7 @@ const STEPS: &str = "piecewise constant: the derivative is 0 wherever there is o
 const INDICES: &str = "indices do not change in the small";
 const SHAPES: &str = "it depends on a shape and constants only";
 const BOOLEAN: &str = "its result is a truth value";
+const INDEX: &str = "its result is an index";
 
 #[rustfmt::skip]
 const RULES: &[(Op, Rule)] = &[
@@ -125,6 +130,62 @@ const RULES: &[(Op, Rule)] = &[
     (Op::Tile, Adjoint(views::tile)),
     (Op::Pad, Adjoint(views::pad)),
     (Op::Reverse, Adjoint(views::reverse)),
+
+    (Op::LogicalXor, Constant(BOOLEAN)),
+    (Op::Acos, Adjoint(activation::acos)),
+    (Op::Asin, Adjoint(activation::asin)),
+    (Op::Atan, Adjoint(activation::atan)),
+    (Op::Atanh, Adjoint(activation::atanh)),
+    (Op::Tan, Adjoint(activation::tan)),
+    (Op::Sinh, Adjoint(activation::sinh)),
+    (Op::Cosh, Adjoint(activation::cosh)),
+    (Op::Ceil, Constant(STEPS)),
+    (Op::Round, Constant(STEPS)),
+    (Op::Exp2, Adjoint(activation::exp2)),
+    (Op::Elu, Adjoint(activation::elu)),
+    (Op::LeakyRelu, Adjoint(activation::leaky_relu)),
+    (Op::Prelu, Adjoint(activation::prelu)),
+    (Op::Relu6, Adjoint(activation::relu6)),
+    (Op::ClampedRelu, Adjoint(activation::clamped_relu)),
+    (Op::LinearActivation, Adjoint(activation::linear_activation)),
+    (Op::ScaledTanh, Adjoint(activation::scaled_tanh)),
+    (Op::SigmoidHard, Adjoint(activation::sigmoid_hard)),
+    (Op::Softplus, Adjoint(activation::softplus)),
+    (Op::SoftplusParametric, Adjoint(activation::softplus_parametric)),
+    (Op::Softsign, Adjoint(activation::softsign)),
+    (Op::Threshold, Adjoint(activation::threshold)),
+    (Op::ThresholdedRelu, Adjoint(activation::thresholded_relu)),
+
+    (Op::ReduceL1Norm, Adjoint(reduce::l1_norm)),
+    (Op::ReduceL2Norm, Adjoint(reduce::l2_norm)),
+    (Op::ReduceLogSum, Adjoint(reduce::log_sum)),
+    (Op::ReduceProd, Adjoint(reduce::product)),
+    (Op::ReduceSumSquare, Adjoint(reduce::sum_square)),
+    (Op::ReduceArgmax, Constant(INDEX)),
+    (Op::ReduceArgmin, Constant(INDEX)),
+
+    (Op::BatchNorm, Adjoint(norms::batch_norm)),
+    (Op::InstanceNorm, Adjoint(norms::instance_norm)),
+    (Op::L2Norm, Adjoint(norms::l2_norm)),
+    (Op::LocalResponseNorm, Adjoint(norms::local_response_norm)),
+
+    (Op::MaxPool, Adjoint(pools::max)),
+    (Op::AvgPool, Adjoint(pools::avg)),
+    (Op::L2Pool, Adjoint(pools::l2)),
+
+    (Op::UpsampleNearestNeighbor, Adjoint(images::resize)),
+    (Op::UpsampleBilinear, Adjoint(images::resize)),
+    (Op::ResizeNearestNeighbor, Adjoint(images::resize)),
+    (Op::ResizeBilinear, Adjoint(images::resize)),
+    (Op::Resize, Adjoint(images::resize)),
+    (Op::Crop, Adjoint(images::crop)),
+    (Op::DepthToSpace, Adjoint(images::blocks_rule)),
+    (Op::SpaceToDepth, Adjoint(images::blocks_rule)),
+    (Op::PixelShuffle, Adjoint(images::blocks_rule)),
+    (Op::PixelUnshuffle, Adjoint(images::blocks_rule)),
+    (Op::SpaceToBatch, Adjoint(images::blocks_rule)),
+    (Op::BatchToSpace, Adjoint(images::blocks_rule)),
+    (Op::SlidingWindows, Adjoint(images::sliding_windows)),
 
     (Op::Gather, Adjoint(indexing::gather)),
     (Op::GatherAlongAxis, Adjoint(indexing::gather_along_axis)),

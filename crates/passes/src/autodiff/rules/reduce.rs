@@ -67,6 +67,68 @@ pub(super) fn log_sum_exp(s: &mut Step) -> Done {
     s.give("x", dx)
 }
 
+/// z = Σ|x|: dx = dz·sign(x).
+pub(super) fn l1_norm(s: &mut Step) -> Done {
+    let (x, dz) = (s.value("x")?, s.dz());
+    let dz = kept(s, dz)?;
+    let sign = s.unary(Op::Sign, x)?;
+    let dx = s.mul(dz, sign)?;
+    s.give("x", dx)
+}
+
+/// z = √Σx²: dx = dz·x/z, 0 where z = 0.
+pub(super) fn l2_norm(s: &mut Step) -> Done {
+    let (x, z, dz) = (s.value("x")?, s.z()?, s.dz());
+    let (z, dz) = (kept(s, z)?, kept(s, dz)?);
+    let (zero, one) = (s.number(z, 0.0), s.number(z, 1.0));
+    let flat = s.binary(Op::Equal, z, zero)?;
+    let divisor = select(s, flat, one, z)?;
+    let share = s.binary(Op::RealDiv, dz, divisor)?;
+    let dx = s.mul(share, x)?;
+    s.give("x", dx)
+}
+
+/// z = Σx²: dx = 2·dz·x.
+pub(super) fn sum_square(s: &mut Step) -> Done {
+    let (x, dz) = (s.value("x")?, s.dz());
+    let dz = kept(s, dz)?;
+    let twice = s.scale(dz, 2.0)?;
+    let dx = s.mul(twice, x)?;
+    s.give("x", dx)
+}
+
+/// z = ln Σx: dx = dz/Σx.
+pub(super) fn log_sum(s: &mut Step) -> Done {
+    let (x, dz) = (s.value("x")?, s.dz());
+    let dz = kept(s, dz)?;
+    let axes: Vec<i64> = axes(s)?.iter().map(|&axis| axis as i64).collect();
+    let sum = s.reduce(Op::ReduceSum, x, &axes, true)?;
+    let dx = s.binary(Op::RealDiv, dz, sum)?;
+    s.give("x", dx)
+}
+
+/// z = Πx: dx = dz·Πx of the others. With p the product of those that are not 0, that is p/x if none
+/// is 0, p for the only one that is, and else 0.
+pub(super) fn product(s: &mut Step) -> Done {
+    let (x, dz) = (s.value("x")?, s.dz());
+    let dz = kept(s, dz)?;
+    let axes: Vec<i64> = axes(s)?.iter().map(|&axis| axis as i64).collect();
+    let (zero, one) = (s.number(x, 0.0), s.number(x, 1.0));
+    let is_zero = s.binary(Op::Equal, x, zero)?;
+    let safe = select(s, is_zero, one, x)?;
+    let p = s.reduce(Op::ReduceProd, safe, &axes, true)?;
+    let dtype = s.dtype(x);
+    let zeros = s.cast(is_zero, dtype)?;
+    let count = s.reduce(Op::ReduceSum, zeros, &axes, true)?;
+    // The zeros among the others.
+    let others = s.sub(count, zeros)?;
+    let none = s.binary(Op::Equal, others, zero)?;
+    let rest = s.binary(Op::RealDiv, p, safe)?;
+    let slope = select(s, none, rest, zero)?;
+    let dx = s.mul(dz, slope)?;
+    s.give("x", dx)
+}
+
 /// z = running sum of x: dx = running sum of dz in the opposite direction.
 pub(super) fn cumsum(s: &mut Step) -> Done {
     let dz = s.dz_full()?;

@@ -2,7 +2,7 @@
 
 use crate::autodiff::step::{Done, Fault, Step};
 use mil::shape::{SliceAxis, resolve_slice};
-use mil::{DataType, Op, Operand, Tensor, ValueId};
+use mil::{DataType, Op, Operand, ValueId};
 
 /// z = x under another shape: dx = dz under x's shape.
 pub(super) fn reshape(s: &mut Step) -> Done {
@@ -63,16 +63,36 @@ pub(super) fn tile(s: &mut Step) -> Done {
     s.give("x", dx)
 }
 
-/// z = x with constants around: dx = the part of dz that x went to.
+/// z = x with constants around: dx = the part of dz that x went to. With copies of x around, dx is
+/// Aᵀ·dz along each axis, A being the matrix of what was copied where.
 pub(super) fn pad(s: &mut Step) -> Done {
     let mode = s.params().string("mode")?;
-    if mode != "constant" {
-        return Err(s.unsupported(format!("with mode \"{mode}\"")));
-    }
     let dz = s.dz_full()?;
     let dims = s.dims_of("x")?;
     let amounts = s.params().need_ints("pad")?;
     let first = dims.len() - amounts.len() / 2;
+    if mode != "constant" {
+        let mut g = dz;
+        for (pair, axis) in amounts.chunks_exact(2).zip(first..) {
+            let (n, size) = (dims[axis], s.dims(g)[axis]);
+            if n == size {
+                continue;
+            }
+            let mut copies = vec![0.0; size * n];
+            for i in 0..size {
+                let last = n as i64 - 1;
+                let at = i as i64 - pair[0];
+                let from = match mode.as_str() {
+                    "reflect" if at > last => 2 * last - at,
+                    "reflect" => at.abs(),
+                    _ => at.clamp(0, last),
+                };
+                copies[i * n + from as usize] = 1.0;
+            }
+            g = super::images::along(s, g, axis, n, &copies)?;
+        }
+        return s.give("x", g);
+    }
     let begin = |axis: usize| if axis < first { 0 } else { amounts[2 * (axis - first)].max(0) };
     let begin: Vec<usize> = (0..dims.len()).map(|axis| begin(axis) as usize).collect();
     let dx = cut(s, dz, &begin, &dims)?;
@@ -330,6 +350,17 @@ pub(super) fn paste(
     begin: &[usize],
     dims: &[usize],
 ) -> Result<ValueId, Fault> {
+    paste_with(s, x, begin, dims, 0.0)
+}
+
+/// x from `begin` in a tensor of size `dims` that is `value` elsewhere.
+pub(super) fn paste_with(
+    s: &mut Step,
+    x: ValueId,
+    begin: &[usize],
+    dims: &[usize],
+    value: f64,
+) -> Result<ValueId, Fault> {
     let now = s.dims(x);
     if now == dims {
         return Ok(x);
@@ -337,14 +368,13 @@ pub(super) fn paste(
     let ends = begin.iter().zip(&now).zip(dims);
     let ends = ends.flat_map(|((&b, &n), &d)| [b as i64, d as i64 - b as i64 - n as i64]);
     let amounts: Vec<i64> = ends.collect();
-    let zero = Tensor::float(s.dtype(x), 0.0);
+    let value = s.number(x, value);
     let (amounts, mode) = (s.ints(&amounts), s.string("constant"));
-    let zero = s.constant("zero", zero);
     let inputs = [
         ("x", x.into()),
         ("pad", amounts.into()),
         ("mode", mode.into()),
-        ("constant_val", zero.into()),
+        ("constant_val", value.into()),
     ];
     Ok(s.op(Op::Pad, "pad", inputs)?)
 }
