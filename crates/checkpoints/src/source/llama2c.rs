@@ -123,7 +123,10 @@ pub(super) fn open(input: Input, path: Option<&Path>) -> Result<Found, Error> {
             table.position,
             input.size()
         );
-        return Err(refuse(reason));
+        return Err(match table.cut(input.size()) {
+            Some(name) => Error::tensor(input.path(), name, format!("the file ends in it: {reason}")),
+            None => refuse(reason),
+        });
     }
     let mut tensors = Tensors::default();
     tensors.add(input, table.tensors, Gaps::Allowed)?;
@@ -169,6 +172,15 @@ impl Table {
         self.skip(encoding.size(dims)?)?;
         self.tensors.push(TensorInfo { name, dims: dims.to_vec(), encoding, input: 0, start });
         Ok(())
+    }
+
+    /// The first tensor that does not end within this many bytes.
+    fn cut(&self, size: u64) -> Option<&str> {
+        let ends_outside = |info: &&TensorInfo| {
+            let bytes = info.encoding.size(&info.dims);
+            bytes.is_ok_and(|bytes| info.start + bytes > size)
+        };
+        self.tensors.iter().find(ends_outside).map(|info| info.name.as_str())
     }
 
     fn layers(&mut self, config: &Config, name: &str, encoding: Encoding) -> Result<(), String> {
