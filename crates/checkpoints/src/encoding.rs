@@ -100,9 +100,7 @@ impl Encoding {
     pub(crate) fn decode(self, bytes: &[u8], out: &mut [f32]) -> Result<(), Undecodable> {
         match self {
             Encoding::F64 => {
-                for (index, (value, bytes)) in
-                    out.iter_mut().zip(bytes.as_chunks().0).enumerate()
-                {
+                for (index, (value, bytes)) in out.iter_mut().zip(bytes.as_chunks().0).enumerate() {
                     let wide = f64::from_le_bytes(*bytes);
                     *value = wide as f32;
                     if value.is_infinite() && wide.is_finite() {

@@ -73,6 +73,9 @@ impl Tensors {
         let mut extents = vec![];
         for mut info in tensors {
             let refuse = |reason: String| Error::tensor(&path, &info.name, reason);
+            if info.name.is_empty() {
+                return Err(refuse("it has no name".to_owned()));
+            }
             let size = info.encoding.size(&info.dims).map_err(refuse)?;
             let end = info.start.checked_add(size).filter(|&end| end <= input.size());
             let end = end.ok_or_else(|| {

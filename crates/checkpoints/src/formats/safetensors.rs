@@ -8,8 +8,8 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::marker::PhantomData;
 use std::io::Write;
+use std::marker::PhantomData;
 use std::path::Path;
 
 /// The longest header that is read, as in the format's own library.

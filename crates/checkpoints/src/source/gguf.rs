@@ -24,7 +24,8 @@ pub(super) fn open(input: Input) -> Result<Found, Error> {
         ("tokenizer_config.json".to_owned(), Sidecar::Content(text.into_bytes()))
     });
     let sidecars = sidecars.into_iter().collect();
-    Ok(Found { format: Format::Gguf, json, tensors: gguf.tensors, tokenizer, sidecars })
+    let (format, tensors) = (Format::Gguf, gguf.tensors);
+    Ok(Found { format, json, config: None, tensors, tokenizer, sidecars })
 }
 
 /// What a `tokenizer_config.json` would say.

@@ -124,7 +124,9 @@ pub(super) fn open(input: Input, path: Option<&Path>) -> Result<Found, Error> {
             input.size()
         );
         return Err(match table.cut(input.size()) {
-            Some(name) => Error::tensor(input.path(), name, format!("the file ends in it: {reason}")),
+            Some(name) => {
+                Error::tensor(input.path(), name, format!("the file ends in it: {reason}"))
+            }
             None => refuse(reason),
         });
     }
@@ -139,6 +141,7 @@ pub(super) fn open(input: Input, path: Option<&Path>) -> Result<Found, Error> {
     Ok(Found {
         format: Format::Llama2c(version),
         json,
+        config: None,
         tensors,
         tokenizer: tokenizer.transpose()?,
         sidecars: vec![],
@@ -177,8 +180,12 @@ impl Table {
     /// The first tensor that does not end within this many bytes.
     fn cut(&self, size: u64) -> Option<&str> {
         let ends_outside = |info: &&TensorInfo| {
-            let bytes = info.encoding.size(&info.dims);
-            bytes.is_ok_and(|bytes| info.start + bytes > size)
+            let count = info.elements();
+            let end = match info.encoding {
+                Encoding::Int8 { group, scales } => scales + 4 * (count / group) as u64,
+                _ => info.start + 4 * count as u64,
+            };
+            end > size
         };
         self.tensors.iter().find(ends_outside).map(|info| info.name.as_str())
     }

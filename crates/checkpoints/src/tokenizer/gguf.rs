@@ -17,7 +17,8 @@ pub(crate) fn from_gguf(metadata: &Metadata) -> Result<Option<Result<String, Str
         None => vec![Kind::Normal; tokens.len()],
         Some(numbers) => {
             // 0 is a kind that nobody has told.
-            let kind = |&number: &i64| if number == 0 { Some(Kind::Normal) } else { Kind::of(number) };
+            let kind =
+                |&number: &i64| if number == 0 { Some(Kind::Normal) } else { Kind::of(number) };
             let kinds: Vec<_> = numbers.iter().map_while(kind).collect();
             if let Some(unknown) = numbers.get(kinds.len()) {
                 let reason = format!("token {} is of the unknown kind {unknown}", kinds.len());

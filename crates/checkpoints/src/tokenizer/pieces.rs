@@ -102,10 +102,7 @@ impl Pieces {
         }))
     }
 
-    fn merges<'a>(
-        &'a self,
-        vocab: &HashMap<&'a str, usize>,
-    ) -> Result<Vec<[&'a str; 2]>, String> {
+    fn merges<'a>(&'a self, vocab: &HashMap<&'a str, usize>) -> Result<Vec<[&'a str; 2]>, String> {
         let most = MOST_PAIRS + MOST_PAIRS_PER_TOKEN * self.tokens.len();
         let mut merges = vec![];
         for (id, token) in self.tokens.iter().enumerate() {

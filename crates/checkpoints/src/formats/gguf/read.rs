@@ -73,7 +73,9 @@ pub fn read(input: Input) -> Result<Gguf, Error> {
 /// An error of the part of a header that is named.
 fn within(what: &str, error: Error) -> Error {
     match error {
-        Error::Format { path, reason } => Error::Format { path, reason: format!("{what}: {reason}") },
+        Error::Format { path, reason } => {
+            Error::Format { path, reason: format!("{what}: {reason}") }
+        }
         other => other,
     }
 }
