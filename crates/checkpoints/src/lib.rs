@@ -32,3 +32,4 @@ pub use output::{AtomicFile, Planned, Visit};
 pub use save::{Model, SHARD, Saved, Target, Values, convert, save};
 pub use source::{Format, Place, Source};
 pub use tensors::{TensorInfo, Tensors};
+pub use tokenizer::from_llama2c;

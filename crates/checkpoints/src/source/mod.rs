@@ -67,6 +67,8 @@ struct Found {
     format: Format,
     /// As a `config.json`.
     json: Value,
+    /// The file that it is in, if it is not the one that was opened.
+    config: Option<PathBuf>,
     tensors: Tensors,
     tokenizer: Option<Tokenizer>,
     sidecars: Vec<(String, Sidecar)>,
@@ -124,8 +126,9 @@ impl Source {
     }
 
     fn of(path: &Path, found: Found) -> Result<Source, Error> {
-        let Found { format, json, tensors, tokenizer, sidecars } = found;
-        let refuse = |source| Error::Config { path: path.to_owned(), source };
+        let Found { format, json, config, tensors, tokenizer, sidecars } = found;
+        let told = config.unwrap_or_else(|| path.to_owned());
+        let refuse = |source| Error::Config { path: told.clone(), source };
         let mut config = Config::from_hugging_face(&json).map_err(refuse)?;
         let interleaved = config.rope == RopeStyle::Interleaved;
         let mut unused: BTreeSet<&str> = tensors.iter().map(|info| info.name.as_str()).collect();
