@@ -321,8 +321,11 @@ impl Build<'_> {
                 return Ok("concatenation");
             }
             Kind::GatherRows { table, indices } => {
+                let table_rows = self.table(table);
+                let element = element_bytes(self.graph.nodes[table.node].dtype);
                 let step = Step::GatherRows {
-                    table: self.table(table),
+                    table: table_rows,
+                    row_bytes: table_rows.width * element,
                     indices: self.at(indices),
                     count: indices.view.count(),
                     output,

@@ -24,7 +24,13 @@ pub(crate) enum Step {
     /// A matrix product of bytes.
     Integer(Box<IntegerStep>),
     /// Rows of a table.
-    GatherRows { table: Table, indices: Location, count: usize, output: Location },
+    GatherRows {
+        table: Table,
+        row_bytes: usize,
+        indices: Location,
+        count: usize,
+        output: Location,
+    },
     /// One element of each row.
     Pick { x: Table, indices: Location, output: Location },
     /// Rows added to rows of a table, which is cleared first unless it has a base or the caller
@@ -72,7 +78,7 @@ pub(crate) enum Right {
     At(Location),
 }
 
-/// A dense matrix of fp32.
+/// A dense matrix, of fp32 but where rows are only gathered.
 #[derive(Clone, Copy)]
 pub(crate) struct Table {
     pub at: Location,
@@ -125,6 +131,10 @@ struct Address(*mut u8);
 unsafe impl Sync for Address {}
 
 impl Address {
+    fn bytes(&self) -> *mut u8 {
+        self.0
+    }
+
     fn floats(&self) -> *mut f32 {
         self.0.cast()
     }
@@ -205,8 +215,9 @@ impl Step {
                 // SAFETY: the plan places operands and result of these shapes there, apart.
                 unsafe { p.product.run(c.team, x, weights, to, bias, c.product_scratch) };
             }
-            Step::GatherRows { table, indices, count, output } => {
+            Step::GatherRows { table, row_bytes, indices, count, output } => {
                 let (from, to) = (Address(at(table.at)), Address(at(*output)));
+                let row_bytes = *row_bytes;
                 // SAFETY: the plan places `count` indices at this location.
                 let indices =
                     unsafe { std::slice::from_raw_parts(at(*indices).cast::<i32>(), *count) };
@@ -214,11 +225,11 @@ impl Step {
                     for i in team::split(*count, parts, index, 1) {
                         let row = table.row(indices[i]);
                         // SAFETY: every row read is inside the table, and the plan places `count`
-                        // rows of its width at the output, each written by one thread.
+                        // rows of its bytes at the output, each written by one thread.
                         unsafe {
-                            let from = from.floats().add(row * table.width);
-                            let to = to.floats().add(i * table.width);
-                            std::ptr::copy_nonoverlapping(from, to, table.width);
+                            let from = from.bytes().add(row * row_bytes);
+                            let to = to.bytes().add(i * row_bytes);
+                            std::ptr::copy_nonoverlapping(from, to, row_bytes);
                         }
                     }
                 });
