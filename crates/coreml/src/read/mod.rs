@@ -15,7 +15,7 @@ use mil::{
 };
 use names::Names;
 use prost::Message;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Blocks that nest deeper are refused, so that no file exhausts the stack.
 const MAX_DEPTH: usize = 64;
@@ -54,9 +54,10 @@ pub(crate) fn program(bytes: Bytes, order: &[String]) -> Result<Read, Problems> 
     let attributes = reader.attributes(&message.attributes);
     let mut names = HashSet::new();
     let (mut functions, mut ports) = (vec![], vec![]);
-    let place = |name: &str| order.iter().position(|o| o == name).unwrap_or(order.len());
+    let places: HashMap<&str, usize> =
+        order.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
     let mut entries = message.functions;
-    entries.sort_by_key(|entry| place(&entry.key));
+    entries.sort_by_key(|entry| places.get(entry.key.as_str()).copied().unwrap_or(order.len()));
     for entry in entries {
         reader.function.clone_from(&entry.key);
         reader.place.clear();
@@ -125,8 +126,9 @@ impl Reader {
         let mut names = Names::new(interface.map(String::as_str));
         let inputs = self.definitions(&mut names, &message.inputs);
         let mut ports = Ports { inputs: vec![], outputs: body.outputs.clone() };
+        let mut seen = HashSet::new();
         for input in message.inputs {
-            if ports.inputs.contains(&input.name) {
+            if !seen.insert(input.name.clone()) {
                 self.problem(format!("two inputs are called `{}`", input.name));
             }
             ports.inputs.push(input.name);
