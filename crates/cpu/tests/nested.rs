@@ -174,6 +174,10 @@ fn what_depends_on_data_is_named() {
         "y",
     );
     assert!(found.contains("make_list: values of type list<tensor<fp32, [2]>, ?>"), "{found}");
+    // Of a constant it depends on nothing.
+    let body = "tensor<int32, [?, 1]> at = non_zero(x = tensor<fp32, [3]>([0, 5, 6])); \
+        tensor<fp32, [?]> y = gather_nd(x = x, indices = at);";
+    agrees("tensor<fp32, [3]> x", body, "y");
     // What nobody reads may have any shape.
     let body = "tensor<int32, [?, 2]> at = non_zero(x = x); tensor<fp32, [2, 3]> y = relu(x = x);";
     agrees("tensor<fp32, [2, 3]> x", body, "y");
