@@ -45,6 +45,29 @@ pub fn fit(tensor: Tensor, ty: &TensorType) -> anyhow::Result<Tensor> {
     Ok(tensor.reshaped(&dims)?)
 }
 
+/// Evaluates on a device, or, where the device cannot run the function, all of it in the
+/// interpreter; then a note on stderr and every placement say so and why.
+pub fn on_device_or_interpreted(
+    device: &dyn Device,
+    program: &Program,
+    function: &Function,
+    inputs: &Tensors,
+    weights: Weights,
+) -> anyhow::Result<Results> {
+    let error = match on_device(device, program, function, inputs, weights.clone()) {
+        Ok(results) => return Ok(results),
+        Err(error) => error,
+    };
+    let Some(runtime::Error::Unsupported { message, .. }) = error.downcast_ref() else {
+        return Err(error);
+    };
+    eprintln!("note: {error}; the interpreter evaluates the whole function");
+    let place = format!("interpreter (whole function): {message}");
+    let mut results = interpret(program, function, inputs, &Tensors::new(), weights)?;
+    results.placement.iter_mut().for_each(|p| p.place.clone_from(&place));
+    Ok(results)
+}
+
 /// Evaluates in the interpreter. Inputs and states have their declared types.
 pub fn interpret(
     program: &Program,

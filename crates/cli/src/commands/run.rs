@@ -48,7 +48,8 @@ pub struct Run {
     /// A file of this name is replaced if the evaluation succeeds, and untouched otherwise.
     #[arg(long, value_name = "OUT", value_parser = array_file())]
     outputs: PathBuf,
-    /// What evaluates: cpu, with fused and vectorised kernels; interp, slow and plain, which
+    /// What evaluates: cpu, with fused and vectorised kernels, or the interpreter where it cannot run
+    /// the function, of which a note tells; interp, slow and plain, which
     /// defines what each op means; ane-emulated:CHIP, the Neural Engine in software, which
     /// refuses what the engine of m1 to m5 refuses
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = On::parse)]
@@ -150,7 +151,7 @@ impl Run {
                     let device = device::open("cpu", None, Default::default())?.device;
                     let program = features::specialized(&source.program, &interface, &inputs)?;
                     let function = program.function(&function.name).expect("it stays there");
-                    engine::on_device(&*device, &program, function, &inputs, weights)?
+                    engine::on_device_or_interpreted(&*device, &program, function, &inputs, weights)?
                 }
             }
         };

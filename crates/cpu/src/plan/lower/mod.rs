@@ -187,7 +187,6 @@ impl Lower<'_> {
             self.known[operation.output().index()] = Some(Tensor::int32s(&dims));
             return Ok(());
         }
-        self.check_shapes(operation, &types)?;
         // What is folded takes memory: a constant repeated stays a view of the one.
         let limit = if operation.op == Op::Tile { 1 << 12 } else { 1 << 27 };
         if known && self.count(&types) <= limit {
@@ -198,6 +197,7 @@ impl Lower<'_> {
             }
             return self.fold(operation, &types);
         }
+        self.check_shapes(operation, &types)?;
         match self.native(operation)? {
             Some(vals) => {
                 for (&id, val) in operation.outputs.iter().zip(vals) {
@@ -286,7 +286,9 @@ impl Lower<'_> {
         let results = interp::apply(operation, self, &argument, types)
             .map_err(|e| self.unsupported(operation, &e.to_string()))?;
         for (&id, array) in operation.outputs.iter().zip(results) {
-            self.known[id.index()] = Some(array.to_tensor());
+            let tensor = array.to_tensor();
+            self.types[id.index()] = Type::Tensor(tensor.ty());
+            self.known[id.index()] = Some(tensor);
         }
         Ok(())
     }
