@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod images;
 mod maker;
 mod movement;
 mod numbers;

@@ -67,7 +67,7 @@ impl Maker {
 
     /// One more operation, if what was tried is legal and stays in range.
     fn step(&mut self) -> Made {
-        let made = match self.random.below(20) {
+        let made = match self.random.below(25) {
             0..=2 => self.unary(),
             3..=5 => self.binary(),
             6 => self.compared(),
@@ -79,6 +79,10 @@ impl Maker {
             14 => self.attention(),
             15..=17 => self.moved(),
             18 => self.indexed(),
+            19..=20 => self.further_unary(),
+            21 => self.further_reduced(),
+            22 => self.image(),
+            23 => self.logic(),
             _ => self.others(),
         }?;
         let dims = self.dims_of(made);

@@ -7,7 +7,7 @@ use mil::{DataType, Op, Operation};
 use runtime::Error;
 
 /// Whether maps compute with this element type: they calculate in f32, which holds these exactly.
-fn is_mapped(dtype: DataType) -> bool {
+pub(super) fn is_mapped(dtype: DataType) -> bool {
     matches!(dtype, DataType::Fp32 | DataType::Fp16 | DataType::Bf16 | DataType::Bool)
 }
 

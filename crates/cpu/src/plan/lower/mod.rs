@@ -3,6 +3,7 @@
 //! Every operation's types are inferred again from what is known now, so a program whose shapes
 //! depend on constants is planned like any other. What depends on constants alone is folded.
 
+mod activation;
 mod conv;
 mod elementwise;
 mod index;
@@ -272,6 +273,12 @@ impl Lower<'_> {
             Quantize | Dequantize => one(self.quantization(operation)?),
             Softmax | ReduceSum | ReduceMean | ReduceMax | ReduceMin | ReduceLogSumExp
             | LayerNorm => one(self.reduction(operation)?),
+            ReduceL1Norm | ReduceL2Norm | ReduceLogSum | ReduceSumSquare | InstanceNorm
+            | L2Norm => one(self.reduction(operation)?),
+            BatchNorm => one(self.batch_norm(operation)?),
+            LogicalXor | Ceil | Round | Exp2 | Elu | LeakyRelu | Prelu | Relu6 | ClampedRelu
+            | LinearActivation | ScaledTanh | SigmoidHard | Softplus | SoftplusParametric
+            | Softsign | Threshold | ThresholdedRelu => one(self.activation(operation)?),
             Gather | GatherAlongAxis | Scatter | ScatterAlongAxis => one(self.index(operation)?),
             _ => one(self.elementwise(operation)?),
         })
