@@ -128,19 +128,19 @@ impl Run {
         let results = if self.device == On::Interp || self.numerics == Numerics::Exact {
             engine::interpret(&source.program, function, &inputs, &states, weights)?
         } else {
-            if let Some(name) = self::states(function).next() {
-                bail!(
-                    "function `{}` has the state `{name}`, and this device does not support \
-                     states yet; use --device interp",
-                    function.name
-                );
-            }
             match self.device {
                 On::Emulated(target) => {
                     let numerics = match self.numerics {
                         Numerics::Ane => ane::Numerics::Modelled,
                         _ => ane::Numerics::Fast,
                     };
+                    if let Some(name) = self::states(function).next() {
+                        bail!(
+                            "function `{}` has the state `{name}`, and the emulated engine has no \
+                             states yet; use --device cpu",
+                            function.name
+                        );
+                    }
                     let options = EmulatorOptions { numerics, ..EmulatorOptions::new(target) };
                     let engine = Emulator::new(options)?;
                     let program = features::specialized(&source.program, &interface, &inputs)?;
@@ -151,7 +151,8 @@ impl Run {
                     let device = device::open("cpu", None, Default::default())?.device;
                     let program = features::specialized(&source.program, &interface, &inputs)?;
                     let function = program.function(&function.name).expect("it stays there");
-                    engine::on_device_or_interpreted(&*device, &program, function, &inputs, weights)?
+                    let given = (&inputs, &states);
+                    engine::on_device_or_interpreted(&*device, &program, function, given, weights)?
                 }
             }
         };
