@@ -44,6 +44,17 @@ pub enum Encoding {
     },
 }
 
+/// Why blocks are no numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Undecodable {
+    /// The scale of this block is not finite.
+    Scale(usize),
+    /// This number is too large for f32.
+    Number(usize, f64),
+    /// The encoding is not one that is read here.
+    Encoding,
+}
+
 impl std::fmt::Display for Encoding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -84,13 +95,17 @@ impl Encoding {
         size.map(|size| size as u64).ok_or_else(|| format!("dimensions {dims:?} are too large"))
     }
 
-    /// Converts whole blocks. On failure the index of the block whose scale is not finite, or
-    /// `None` if the encoding is not one that is read here.
-    pub(crate) fn decode(self, bytes: &[u8], out: &mut [f32]) -> Result<(), Option<usize>> {
+    /// Converts whole blocks. Numbers that stand on their own may be infinite or none: only those
+    /// that arithmetic would make so are refused.
+    pub(crate) fn decode(self, bytes: &[u8], out: &mut [f32]) -> Result<(), Undecodable> {
         match self {
             Encoding::F64 => {
-                for (value, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
-                    *value = f64::from_le_bytes(*bytes) as f32;
+                for (index, (value, bytes)) in out.iter_mut().zip(bytes.as_chunks().0).enumerate() {
+                    let wide = f64::from_le_bytes(*bytes);
+                    *value = wide as f32;
+                    if value.is_infinite() && wide.is_finite() {
+                        return Err(Undecodable::Number(index, wide));
+                    }
                 }
             }
             Encoding::F32 => {
@@ -118,7 +133,7 @@ impl Encoding {
             Encoding::Q4_0 => return blocks(bytes, out, q4_0),
             Encoding::Q4_K => return blocks(bytes, out, q4_k),
             Encoding::Q6_K => return blocks(bytes, out, q6_k),
-            Encoding::Int8 { .. } | Encoding::Other { .. } => return Err(None),
+            Encoding::Int8 { .. } | Encoding::Other { .. } => return Err(Undecodable::Encoding),
         }
         Ok(())
     }
@@ -162,11 +177,11 @@ fn blocks<const B: usize, const N: usize>(
     bytes: &[u8],
     out: &mut [f32],
     convert: impl Fn(&[u8; B], &mut [f32; N]) -> bool,
-) -> Result<(), Option<usize>> {
+) -> Result<(), Undecodable> {
     let pairs = bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0);
     for (index, (bytes, out)) in pairs.enumerate() {
         if !convert(bytes, out) {
-            return Err(Some(index));
+            return Err(Undecodable::Scale(index));
         }
     }
     Ok(())
@@ -299,6 +314,17 @@ mod tests {
     }
 
     #[test]
+    fn a_number_beyond_single_precision_is_found_with_its_index() {
+        let bytes = |numbers: [f64; 3]| numbers.map(f64::to_le_bytes).concat();
+        let mut out = [0.0; 3];
+        let decoded = Encoding::F64.decode(&bytes([1.0, 1e300, 2.0]), &mut out);
+        assert_eq!(decoded, Err(Undecodable::Number(1, 1e300)));
+        // What is infinite in the file stays so.
+        let decoded = Encoding::F64.decode(&bytes([1.0, f64::INFINITY, 2.0]), &mut out);
+        assert_eq!((decoded, out), (Ok(()), [1.0, f32::INFINITY, 2.0]));
+    }
+
+    #[test]
     fn a_scale_that_is_not_finite_is_found_with_its_block() {
         for encoding in [Encoding::Q8_0, Encoding::Q4_0, Encoding::Q4_K, Encoding::Q6_K] {
             let (numbers, size) = encoding.block();
@@ -307,7 +333,7 @@ mod tests {
             assert_eq!(encoding.decode(&bytes, &mut out), Ok(()));
             let at = size + if encoding == Encoding::Q6_K { size - 2 } else { 0 };
             bytes[at..at + 2].copy_from_slice(&f16::NAN.to_le_bytes());
-            assert_eq!(encoding.decode(&bytes, &mut out), Err(Some(1)), "{encoding}");
+            assert_eq!(encoding.decode(&bytes, &mut out), Err(Undecodable::Scale(1)), "{encoding}");
         }
     }
 }

@@ -30,5 +30,6 @@ pub use error::Error;
 pub use input::Input;
 pub use output::{AtomicFile, Planned, Visit};
 pub use save::{Model, SHARD, Saved, Target, Values, convert, save};
-pub use source::{Format, Source};
+pub use source::{Format, Place, Source};
 pub use tensors::{TensorInfo, Tensors};
+pub use tokenizer::from_llama2c;

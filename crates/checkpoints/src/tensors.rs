@@ -1,5 +1,6 @@
 //! A table of tensors, and reading them.
 
+use crate::encoding::Undecodable;
 use crate::{Encoding, Error, Input};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,6 +50,13 @@ pub(crate) enum Gaps {
     Allowed,
     /// Tensors follow each other from this position to the end of the file.
     NoneFrom(u64),
+    /// They do, but there may be fewer bytes than this between and behind them.
+    Fewer {
+        /// Where the first begins.
+        from: u64,
+        /// The number of bytes.
+        than: u64,
+    },
 }
 
 impl Tensors {
@@ -65,6 +73,9 @@ impl Tensors {
         let mut extents = vec![];
         for mut info in tensors {
             let refuse = |reason: String| Error::tensor(&path, &info.name, reason);
+            if info.name.is_empty() {
+                return Err(refuse("it has no name".to_owned()));
+            }
             let size = info.encoding.size(&info.dims).map_err(refuse)?;
             let end = info.start.checked_add(size).filter(|&end| end <= input.size());
             let end = end.ok_or_else(|| {
@@ -84,26 +95,29 @@ impl Tensors {
             self.tensors.insert(info.name.clone(), info);
         }
         extents.sort();
-        let mut before = match gaps {
-            Gaps::Allowed => (0, "the header".to_owned()),
-            Gaps::NoneFrom(start) => (start, "the header".to_owned()),
+        let (from, most) = match gaps {
+            Gaps::Allowed => (0, u64::MAX),
+            Gaps::NoneFrom(from) => (from, 0),
+            Gaps::Fewer { from, than } => (from, than - 1),
         };
+        let mut before = (from, "the header".to_owned());
         for (start, end, name) in extents {
             let (last, previous) = &before;
             if start < *last {
                 let reason = format!("it begins at byte {start}, within {previous}");
                 return Err(Error::tensor(&path, &name, reason));
             }
-            if start > *last && gaps != Gaps::Allowed {
+            if start - last > most {
                 let reason = format!("{} bytes before it belong to no tensor", start - last);
                 return Err(Error::tensor(&path, &name, reason));
             }
             before = (end, format!("`{name}`"));
         }
-        if gaps != Gaps::Allowed && before.0 != input.size() {
+        // A file may end where its data would begin, if there are none.
+        let behind = input.size().saturating_sub(before.0);
+        if behind > most {
             let reason = format!(
-                "{} bytes follow the last tensor: the file is damaged, or its header is",
-                input.size() - before.0
+                "{behind} bytes follow the last tensor: the file is damaged, or its header is"
             );
             return Err(Error::format(&path, reason));
         }
@@ -130,7 +144,9 @@ impl Tensors {
     /// so at the same time.
     ///
     /// # Errors
-    /// If the file cannot be read, a scale is not finite, or the encoding is one that is not read.
+    /// If the file cannot be read, a scale is not finite, a number is too large for f32, or the
+    /// encoding is one that is not read. Numbers that are infinite or none in the file are given as
+    /// they are, and so are negative scales, which some encodings have.
     ///
     /// # Panics
     /// If the tensor has fewer elements.
@@ -166,10 +182,14 @@ impl Tensors {
             };
             decoded.map_err(|bad| {
                 let reason = match bad {
-                    Some(bad) => {
+                    Undecodable::Scale(bad) => {
                         format!("the scale of block {} is not finite", position / block + bad)
                     }
-                    None => format!("{} is not read here", info.encoding),
+                    Undecodable::Number(index, number) => {
+                        let index = position / block * block + index;
+                        format!("number {index}, {number:e}, is too large for single precision")
+                    }
+                    Undecodable::Encoding => format!("{} is not read here", info.encoding),
                 };
                 Error::tensor(input.path(), &info.name, reason)
             })?;
@@ -196,8 +216,10 @@ impl Tensors {
             let mut raw = vec![0; 4 * groups.len()];
             input.read_at(scales + 4 * groups.start as u64, &mut raw)?;
             Encoding::F32.decode(&raw, &mut factors).expect("any bytes are f32");
-            if let Some(bad) = factors.iter().position(|scale| !scale.is_finite()) {
-                let reason = format!("the scale of group {} is not finite", groups.start + bad);
+            // The product with any integer of 8 bits must be a number, too.
+            if let Some(bad) = factors.iter().position(|scale| !(scale * 128.0).is_finite()) {
+                let problem = if factors[bad].is_finite() { "too large" } else { "not finite" };
+                let reason = format!("the scale of group {} is {problem}", groups.start + bad);
                 return Err(Error::tensor(input.path(), &info.name, reason));
             }
             for (i, (value, &q)) in out.iter_mut().zip(&*bytes).enumerate() {

@@ -1,7 +1,7 @@
 //! One model in every format: what is read, what is written, and what is refused.
 
 use checkpoints::formats::{gguf, safetensors};
-use checkpoints::{Encoding, Format, Model, Source, Target, convert, save};
+use checkpoints::{Encoding, Format, Model, Place, Source, Target, convert, save};
 use models::{Activation, AttentionBias, Config, Parameter, RopeScaling, RopeStyle, parameters};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,8 @@ fn values(source: &Source) -> Vec<(Parameter, Vec<f32>)> {
         })
         .collect();
     let read = AtomicUsize::new(0);
-    let targets = all.iter_mut().map(|(parameter, out)| (&*parameter, &mut out[..])).collect();
+    let targets =
+        all.iter_mut().map(|(parameter, out)| (&*parameter, Place::Fp32(&mut out[..]))).collect();
     let progress = |count| {
         read.fetch_add(count, Ordering::Relaxed);
     };

@@ -13,6 +13,8 @@ use surface::Surface;
 pub struct Results {
     /// Outputs by name.
     pub outputs: Tensors,
+    /// Outputs that are dictionaries, by name: keys and values.
+    pub dictionaries: BTreeMap<String, (Tensor, Tensor)>,
     /// States after the evaluation, by name.
     pub states: Tensors,
     /// Where every operation ran.
@@ -43,6 +45,29 @@ pub fn fit(tensor: Tensor, ty: &TensorType) -> anyhow::Result<Tensor> {
     Ok(tensor.reshaped(&dims)?)
 }
 
+/// Evaluates on a device, or, where the device cannot run the function, all of it in the
+/// interpreter; then a note on stderr and every placement say so and why.
+pub fn on_device_or_interpreted(
+    device: &dyn Device,
+    program: &Program,
+    function: &Function,
+    (inputs, states): (&Tensors, &Tensors),
+    weights: Weights,
+) -> anyhow::Result<Results> {
+    let error = match on_device(device, program, function, (inputs, states), weights.clone()) {
+        Ok(results) => return Ok(results),
+        Err(error) => error,
+    };
+    let Some(runtime::Error::Unsupported { message, .. }) = error.downcast_ref() else {
+        return Err(error);
+    };
+    eprintln!("note: {error}; the interpreter evaluates the whole function");
+    let place = format!("interpreter (whole function): {message}");
+    let mut results = interpret(program, function, inputs, states, weights)?;
+    results.placement.iter_mut().for_each(|p| p.place.clone_from(&place));
+    Ok(results)
+}
+
 /// Evaluates in the interpreter. Inputs and states have their declared types.
 pub fn interpret(
     program: &Program,
@@ -67,43 +92,58 @@ pub fn interpret(
     let operations = function.body.operations.iter().filter(|o| o.op != Op::Const);
     Ok(Results {
         outputs: tensors(results.outputs),
+        dictionaries: results
+            .dictionaries
+            .into_iter()
+            .map(|(name, of)| (name, (of.keys.to_tensor(), of.values.to_tensor())))
+            .collect(),
         states: tensors(results.states),
         placement: operations.map(placed).collect(),
     })
 }
 
-/// Evaluates on a device. Inputs have their declared types.
+/// Evaluates on a device. Inputs and states have their declared types; states that are not given are
+/// zero.
 ///
-/// Devices want shapes when they compile. A function that leaves some open is compiled for this
-/// evaluation alone: for the shapes of these inputs, and for the values of those that a shape
-/// could be computed from.
+/// Devices know no states: these become inputs and outputs. And they want shapes when they compile.
+/// A function that leaves some open is compiled for this evaluation alone: for the shapes of these
+/// inputs, and for the values of those that a shape could be computed from.
 pub fn on_device(
     device: &dyn Device,
     program: &Program,
     function: &Function,
-    inputs: &Tensors,
+    (inputs, given_states): (&Tensors, &Tensors),
     weights: Weights,
 ) -> anyhow::Result<Results> {
     let mut options = CompileOptions { weights, ..CompileOptions::default() };
-    let special;
-    let program = if is_open(function) {
+    let mut program = program.clone();
+    if is_open(function) {
         let sizes = |tensor: &&Tensor| tensor.dtype().is_int() && tensor.dims().len() <= 1;
         options.constants = inputs
             .iter()
             .filter(|(_, tensor)| sizes(tensor))
             .map(|(name, tensor)| (name.clone(), tensor.clone()))
             .collect();
-        special = with_shapes_of(program, &function.name, inputs);
-        &special
-    } else {
-        program
-    };
-    let executable = device.compile(program, &function.name, &options)?;
+        program = with_shapes_of(&program, &function.name, inputs);
+    }
+    let lifted = program.functions.iter_mut().find(|f| f.name == function.name);
+    let lifted = lifted.expect("the caller took the function from this program");
+    let states = passes::states::lift(lifted).map_err(|error| runtime::Error::Unsupported {
+        device: device.name().to_owned(),
+        kernel: function.name.clone(),
+        message: error.to_string(),
+    })?;
+    let executable = device.compile(&program, &function.name, &options)?;
     let mut bindings = Bindings::new();
     for port in executable.inputs() {
-        let tensor = inputs.get(&port.name);
-        let tensor = tensor.with_context(|| format!("input `{}`: no value", port.name))?;
-        bindings = bindings.input(&port.name, &Surface::from_slice(tensor.bytes())?);
+        let is_state = states.iter().any(|state| state.name == port.name);
+        let given = if is_state { given_states } else { inputs };
+        let surface = match given.get(&port.name) {
+            Some(tensor) => Surface::from_slice(tensor.bytes())?,
+            None if is_state => Surface::new(port.bytes)?,
+            None => bail!("input `{}`: no value", port.name),
+        };
+        bindings = bindings.input(&port.name, &surface);
     }
     let mut surfaces = vec![];
     for port in executable.outputs() {
@@ -113,13 +153,16 @@ pub fn on_device(
     }
     let placement = executable.placement();
     executable.bind(bindings)?.evaluate(Accumulation::Replace)?;
-    let mut outputs = Tensors::new();
+    let (mut outputs, mut after) = (Tensors::new(), Tensors::new());
     for (port, surface) in surfaces {
         let bytes = surface.read()?[..port.bytes].to_vec();
         let tensor = Tensor::from_bytes(port.ty.dtype, &port.dims, bytes)?;
-        outputs.insert(port.name, tensor);
+        match states.iter().find(|state| state.after == port.name) {
+            Some(state) => after.insert(state.name.clone(), tensor),
+            None => outputs.insert(port.name, tensor),
+        };
     }
-    Ok(Results { outputs, states: Tensors::new(), placement })
+    Ok(Results { outputs, dictionaries: BTreeMap::new(), states: after, placement })
 }
 
 /// Evaluates on an engine, which takes the text as it is: fp16 or fp32 inputs and outputs of fixed
@@ -165,7 +208,8 @@ pub fn on_engine(
         place: "ane".to_owned(),
     };
     let operations = function.body.operations.iter().filter(|o| o.op != Op::Const);
-    Ok(Results { outputs, states: Tensors::new(), placement: operations.map(placed).collect() })
+    let (dictionaries, states) = (BTreeMap::new(), Tensors::new());
+    Ok(Results { outputs, dictionaries, states, placement: operations.map(placed).collect() })
 }
 
 /// The paths of the weight files that a function reads.

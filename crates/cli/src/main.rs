@@ -8,6 +8,7 @@ mod arrays;
 mod commands;
 mod device;
 mod engine;
+mod features;
 mod hub;
 mod model;
 mod program;

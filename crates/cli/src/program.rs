@@ -2,15 +2,15 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
+use coreml::{Interface, Model};
 use mil::{AtomicFile, Function, Program};
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The program that a command is about.
 #[derive(Debug, Args)]
 pub struct ProgramArg {
-    /// A `.mil` file, or a `.mlmodelc` folder, which holds one called `model.mil`
+    /// A model of Core ML (.mlpackage, .mlmodelc or .mlmodel) or a program as text (.mil)
     #[arg(value_name = "PROGRAM")]
     pub program: PathBuf,
 }
@@ -19,18 +19,22 @@ pub struct ProgramArg {
 pub struct Source {
     /// The program; it passes the verifier.
     pub program: Program,
+    /// What users see of it.
+    pub interface: Interface,
     /// The folder that it is in: what `@model_path` stands for unless the user says otherwise.
     pub folder: PathBuf,
     /// The file that it was read from, for messages.
     pub name: String,
-    /// The file's text, for messages that show it.
+    /// The file's text, for messages that show it; empty if it is none.
     pub text: String,
 }
 
 impl Source {
-    /// The function with this name, or else `main`, or the only one.
+    /// The function with this name, or else the one that the model says is meant, `main`, or the
+    /// only one.
     pub fn function(&self, name: Option<&str>) -> anyhow::Result<&Function> {
         let functions = &self.program.functions;
+        let name = name.or(self.interface.default_function.as_deref());
         let found = match (name, &functions[..]) {
             (Some(name), _) => self.program.function(name),
             (None, [only]) => Some(only),
@@ -43,42 +47,51 @@ impl Source {
             format!("no function `{}`; the program has {known}{hint}", name.unwrap_or("main"))
         })
     }
+
+    /// The same with a text in any case, which says what the program says, and with places in it:
+    /// what `anemone print` gives.
+    pub fn with_text(mut self) -> Source {
+        if self.text.is_empty() {
+            let text = mil::print(&self.program);
+            // What cannot be read back has no places.
+            if let Ok(program) = mil::parse(&text) {
+                (self.program, self.text) = (program, text);
+            }
+        }
+        self
+    }
 }
 
 /// Reads and verifies a program.
 pub fn read(path: &Path) -> anyhow::Result<Source> {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    if matches!(extension, "mlpackage" | "mlmodel") {
-        bail!(
-            "`{}`: reading .{extension} is not supported yet; give the program as text, a .mil \
-             file or a compiled .mlmodelc folder",
-            path.display()
-        );
-    }
-    let metadata = fs::metadata(path).with_context(|| format!("`{}`", path.display()))?;
-    let file = if !metadata.is_dir() {
-        path.to_owned()
-    } else if path.join("model.mil").is_file() {
-        path.join("model.mil")
-    } else {
-        bail!("`{}` is a folder without a `model.mil`; expected a program", path.display());
-    };
-    let name = file.display().to_string();
-    let bytes = fs::read(&file).with_context(|| format!("`{name}`"))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        anyhow::anyhow!("`{name}` is not text: byte {at} is not UTF-8")
-    })?;
-    let program = mil::parse(&text).and_then(|p| mil::verify(&p).map(|()| p));
-    let program = program.map_err(|problems| {
+    verified(&Model::read(path)?)
+}
+
+/// A model's program, if it is valid. Parameters that are in weight files come into the program.
+pub fn verified(model: &Model) -> anyhow::Result<Source> {
+    let mut program = model.program.clone();
+    coreml::parameters_in_place(&mut program, &model.weights)?;
+    let name = model.file.display().to_string();
+    if let Err(problems) = mil::verify(&program) {
+        let mut problems = problems;
+        let mut text = model.text.clone();
+        if text.is_none() {
+            // Places are those in what the program would be as text.
+            let printed = mil::print(&program);
+            if let Err(placed) = mil::parse(&printed).and_then(|p| mil::verify(&p)) {
+                problems = placed;
+            }
+            text = Some(printed);
+        }
         let count = problems.0.len();
         let plural = if count == 1 { "" } else { "s" };
-        let listed = problems.annotate(&text, &name);
-        anyhow::anyhow!("`{name}` has {count} problem{plural}\n{}", listed.trim_end())
-    })?;
-    let folder = file.parent().map(Path::to_owned).unwrap_or_default();
+        let listed = problems.annotate(&text.unwrap_or_default(), &name);
+        bail!("`{name}` has {count} problem{plural}\n{}", listed.trim_end());
+    }
+    let folder = model.file.parent().map(Path::to_owned).unwrap_or_default();
     let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
-    Ok(Source { program, folder, name, text })
+    let text = model.text.clone().unwrap_or_default();
+    Ok(Source { program, interface: model.interface.clone(), folder, name, text })
 }
 
 /// Writes a program as text, to a file or to the terminal.

@@ -86,9 +86,12 @@ fn what_is_no_program_is_named() {
     let folder = folder("none");
     let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     fails(&["print", &at("nowhere.mil")], 1, &["nowhere.mil`", "No such file"]);
-    fails(&["print", folder.to_str().unwrap()], 1, &["without a `model.mil`"]);
-    fails(&["print", &at("a.mlpackage")], 1, &[".mlpackage is not supported yet"]);
-    fails(&["print", &at("a.mlmodel")], 1, &[".mlmodel is not supported yet"]);
+    fails(&["print", folder.to_str().unwrap()], 1, &["expected a package or a compiled model"]);
+    fails(&["print", &at("a.mlpackage")], 1, &["a.mlpackage`", "No such file"]);
+    fs::write(at("a.mlpackage"), "x").unwrap();
+    fails(&["print", &at("a.mlpackage")], 1, &["is a folder, this is a file"]);
+    fs::write(at("a.mlmodel"), "text").unwrap();
+    fails(&["print", &at("a.mlmodel")], 1, &["this is not a model file"]);
     fs::write(at("bytes.mil"), b"program(1.3)\xff").unwrap();
     fails(&["print", &at("bytes.mil")], 1, &["byte 12 is not UTF-8"]);
 }

@@ -4,6 +4,7 @@ use crate::format::Format;
 use crate::gemm::{self, AlignedBytes, PackedB, int8};
 use crate::isa::Isa;
 use crate::plan::{self, Context, IntegerPack, IntegerSource, Own, Pack, PackSource, Plan};
+use crate::pool::{Packed, Pool};
 use crate::profile::{Clock, KernelProfile, StepProfile};
 use crate::rows::Scratch;
 use crate::team::Team;
@@ -31,8 +32,11 @@ struct Shared {
     profiling: AtomicBool,
     /// What was compiled, for profiles.
     compiled: Mutex<Vec<Weak<Compiled>>>,
+    /// Packed operands of products, and those of integer products, by what they are packed from.
+    packs: Pool<Pack, PackedB>,
+    integers: Pool<IntegerPack, int8::Weights>,
     /// Bytes of packed operands of all requests.
-    packed_bytes: AtomicUsize,
+    packed_bytes: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
@@ -81,7 +85,9 @@ impl CpuDevice {
             memory,
             profiling: AtomicBool::new(false),
             compiled: Mutex::default(),
-            packed_bytes: AtomicUsize::new(0),
+            packs: Pool::default(),
+            integers: Pool::default(),
+            packed_bytes: Arc::default(),
         })))
     }
 
@@ -265,25 +271,41 @@ impl Executable for Compiled {
 
     fn bind(self: Arc<Self>, bindings: Bindings) -> Result<Box<dyn Request>, Error> {
         let (inputs, outputs) = bindings.resolve(&self.name, &self.inputs, &self.outputs)?;
-        let isa = self.shared.isa;
-        let new = |p: &Pack| {
-            PackedB::new(isa, p.left, p.k, p.n, p.storage()).map_err(|e| Error::Unsupported {
-                device: "cpu".into(),
-                kernel: self.name.clone(),
-                message: e.to_string(),
-            })
+        let Shared { isa, packed_bytes, .. } = &*self.shared;
+        let refused = |message: String| Error::Unsupported {
+            device: "cpu".into(),
+            kernel: self.name.clone(),
+            message,
         };
-        let packs = self.plan.packs.iter().map(new).collect::<Result<Vec<_>, _>>()?;
-        let packed_bytes = packs.iter().map(PackedB::bytes).sum();
-        self.shared.packed_bytes.fetch_add(packed_bytes, Ordering::Relaxed);
-        let new = |p: &IntegerPack| {
-            int8::Weights::new(isa, p.side, p.k, p.channels).map_err(|e| Error::Unsupported {
-                device: "cpu".into(),
-                kernel: self.name.clone(),
-                message: e.to_string(),
-            })
+        let surface = |source| match source {
+            PackSource::Input(index) => Some(&inputs[index]),
+            PackSource::Constant(_) => None,
         };
-        let integers = self.plan.integers.iter().map(new).collect::<Result<_, _>>()?;
+        let mut packs = vec![];
+        for pack in &self.plan.packs {
+            let new = || {
+                let packed = PackedB::new(*isa, pack.left, pack.k, pack.n, pack.storage());
+                let packed = packed.map_err(|e| refused(e.to_string()))?;
+                let bytes = packed.bytes();
+                Ok::<_, Error>((packed, bytes))
+            };
+            let from = surface(pack.source);
+            packs.push(self.shared.packs.get(from, pack.anywhere(), packed_bytes, new)?);
+        }
+        let mut integers = vec![];
+        for pack in &self.plan.integers {
+            let new = || {
+                let weights = int8::Weights::new(*isa, pack.side, pack.k, pack.channels);
+                let weights = weights.map_err(|e| refused(e.to_string()))?;
+                let bytes = weights.memory();
+                Ok::<_, Error>((weights, bytes))
+            };
+            let from = match &pack.source {
+                IntegerSource::Numbers { from, .. } => surface(*from),
+                IntegerSource::Bytes(_) => None,
+            };
+            integers.push(self.shared.integers.get(from, pack.anywhere(), packed_bytes, new)?);
+        }
         let slots = 1 + inputs.len() + outputs.len() + self.plan.constants.len();
         let mut request = Bound {
             reading: Vec::with_capacity(inputs.len()),
@@ -295,9 +317,9 @@ impl Executable for Compiled {
             packs,
             integers,
         };
-        for (pack, weights) in request.compiled.plan.integers.iter().zip(&mut request.integers) {
+        for (pack, weights) in request.compiled.plan.integers.iter().zip(&request.integers) {
             if let IntegerSource::Bytes(w) = &pack.source {
-                weights.set(&w.bytes, &w.scales);
+                weights.write().set(&w.bytes, &w.scales);
             }
         }
         request.pack(|source| matches!(source, PackSource::Constant(_)))?;
@@ -311,8 +333,8 @@ struct Bound {
     compiled: Arc<Compiled>,
     inputs: Vec<Surface>,
     outputs: Vec<Surface>,
-    packs: Vec<PackedB>,
-    integers: Vec<int8::Weights>,
+    packs: Vec<Arc<Packed<Pack, PackedB>>>,
+    integers: Vec<Arc<Packed<IntegerPack, int8::Weights>>>,
     // Kept between evaluations for their capacity only; empty outside `evaluate`.
     reading: Vec<Reading>,
     writing: Vec<Writing>,
@@ -322,13 +344,6 @@ struct Bound {
 // SAFETY: `pointers` is empty outside `evaluate`, which borrows the whole request mutably; all
 // other fields are `Send`.
 unsafe impl Send for Bound {}
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        let bytes = self.packs.iter().map(PackedB::bytes).sum();
-        self.compiled.shared.packed_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
 
 /// The bytes of what is packed; `reading` keeps a surface readable.
 fn source<'a>(
@@ -354,7 +369,7 @@ impl Bound {
     /// Packs the operands whose source is selected.
     fn pack(&mut self, selected: impl Fn(PackSource) -> bool) -> Result<(), Error> {
         let compiled = &self.compiled;
-        for (pack, packed) in compiled.plan.packs.iter().zip(&mut self.packs) {
+        for (pack, packed) in compiled.plan.packs.iter().zip(&self.packs) {
             if !selected(pack.source) {
                 continue;
             }
@@ -364,10 +379,10 @@ impl Bound {
             // whole, since a surface is at least as large as its port.
             unsafe {
                 let base = bytes.as_ptr().add(pack.byte_offset);
-                packed.pack(&compiled.shared.team, base, &pack.operand);
+                packed.write().pack(&compiled.shared.team, base, &pack.operand);
             }
         }
-        for (pack, weights) in compiled.plan.integers.iter().zip(&mut self.integers) {
+        for (pack, weights) in compiled.plan.integers.iter().zip(&self.integers) {
             let IntegerSource::Numbers { from, byte_offset, operand } = &pack.source else {
                 continue;
             };
@@ -379,7 +394,7 @@ impl Bound {
             // SAFETY: as above.
             unsafe {
                 let base = bytes.as_ptr().add(*byte_offset);
-                weights.quantize(&compiled.shared.team, base, operand);
+                weights.write().quantize(&compiled.shared.team, base, operand);
             }
         }
         Ok(())

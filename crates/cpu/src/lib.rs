@@ -16,6 +16,7 @@ pub mod gemm;
 pub mod isa;
 pub mod measure;
 mod plan;
+mod pool;
 pub mod profile;
 pub mod rows;
 pub mod team;

@@ -15,7 +15,8 @@ pub struct Adapter {
     pub weights: Weights,
 }
 
-/// Room for an adapter in every layer.
+/// Room for an adapter in every layer. Clones are the same memory.
+#[derive(Clone)]
 pub(crate) struct Slots {
     /// What the layers were compiled for.
     lora: Lora,

@@ -2,14 +2,17 @@
 //!
 //! A [`Generator`] is a model compiled for generation on one device. The prompt goes in by
 //! chunks, then one token at a time; both are the function `cached_layer` at different lengths.
-//! The cache is in surfaces, one pair a layer. This crate knows no particular device.
+//! The cache is in surfaces, one pair a layer. A [`Batch`] goes on with several texts at once. This crate knows no particular device.
 #![forbid(unsafe_code)]
 
 mod adapter;
+mod batch;
 mod generator;
 mod sampling;
+mod stage;
 
 pub use adapter::Adapter;
+pub use batch::Batch;
 pub use generator::{Generator, GeneratorOptions, Weights};
 pub use sampling::{Sampler, Sampling, StopStrings};
 

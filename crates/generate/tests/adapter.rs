@@ -46,7 +46,8 @@ fn adapter(config: &Config, lora: Lora, seed: u64) -> Adapter {
 fn generator(config: &Config, weights: &Weights, lora: Option<Lora>) -> Generator {
     let device = CpuDevice::new(Some(2)).expect("two threads can be started");
     let (compute, products) = (DataType::Fp32, Products::Native);
-    let options = GeneratorOptions { capacity: 60, compute, products, lora };
+    let options =
+        GeneratorOptions { capacity: 60, compute, stored: DataType::Fp32, products, lora };
     Generator::new(&device, config, weights, options).expect("it compiles")
 }
 

@@ -1,7 +1,7 @@
 //! Reading through the cache gives the scores that the whole sequence at once gives.
 
 use cpu::CpuDevice;
-use generate::{Generator, GeneratorOptions, Weights};
+use generate::{Batch, Generator, GeneratorOptions, Weights};
 use mil::{DataType, Function, Program};
 use models::Activation::GeluTanh;
 use models::Layout::TokenMajor;
@@ -137,6 +137,7 @@ fn the_cache_changes_nothing() {
         let options = GeneratorOptions {
             capacity: 310,
             compute: DataType::Fp32,
+            stored: DataType::Fp32,
             products: Products::Native,
             lora: None,
         };
@@ -172,6 +173,7 @@ fn what_does_not_fit_is_refused_and_reads_nothing() {
     let options = GeneratorOptions {
         capacity: 4,
         compute: DataType::Fp32,
+        stored: DataType::Fp32,
         products: Products::Native,
         lora: None,
     };
@@ -186,4 +188,107 @@ fn what_does_not_fit_is_refused_and_reads_nothing() {
     weights.remove("model.norm.weight");
     let error = Generator::new(&device, &config, &weights, options).err().expect("one is missing");
     assert_eq!(error.to_string(), "parameter `model.norm.weight` needs 96 bytes, found 0");
+}
+
+/// How far two scores are apart, relative to the largest.
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    let top = b.iter().fold(0f32, |most, v| most.max(v.abs()));
+    a.iter().zip(b).fold(0f32, |most, (a, b)| most.max((a - b).abs())) / top
+}
+
+#[test]
+fn texts_side_by_side_are_read_as_each_by_itself() {
+    let device = CpuDevice::new(Some(2)).expect("a device");
+    let plain = config(models::RopeStyle::Halves, true, true);
+    let configs = [
+        plain,
+        Config { sliding_window: Some(5), ..config(models::RopeStyle::Interleaved, false, false) },
+        Config { architecture: Architecture::Gpt2, kv_heads: 4, activation: GeluTanh, ..plain },
+    ];
+    for config in configs.map(|c| Config { qk_norm: c.qk_norm && c.kv_heads == 2, ..c }) {
+        let weights = weights(&config);
+        let options = GeneratorOptions {
+            capacity: 60,
+            compute: DataType::Fp32,
+            stored: DataType::Fp32,
+            products: Products::Native,
+            lora: None,
+        };
+        let mut alone = Generator::new(&device, &config, &weights, options.clone()).expect("built");
+        let mut batch = Batch::new(&device, &config, &weights, &options, 3).expect("built");
+        let token = |i: u32| (i * i + 3 * i) % 50;
+        let mut texts = [vec![], vec![], vec![]];
+        // Texts of several lengths; a row pauses, and another begins anew in the middle.
+        let mut check = |text: &[u32], scores: &[f32]| {
+            alone.clear();
+            let expected = alone.read(text, <[f32]>::to_vec).expect("there is room");
+            // Products of several rows add in another order than those of one.
+            assert!(difference(scores, &expected) < 1e-5, "after {} tokens", text.len());
+        };
+        for round in 0..12u32 {
+            for (row, length) in [(0, 5), (1, 40), (2, 1), (1, 3)] {
+                if round == if (row, length) == (1, 3) { 6 } else { 0 } {
+                    texts[row] = (0..length).map(|i| token(i + row as u32)).collect();
+                    let scores = batch.begin(row, &texts[row], <[f32]>::to_vec).expect("room");
+                    check(&texts[row], &scores);
+                }
+            }
+            let next: Vec<Option<u32>> = (0..3)
+                .map(|row| (row != 2 || round % 2 == 0).then(|| token(round + 7 * row)))
+                .collect();
+            let mut all = vec![];
+            batch.step(&next, |row, scores| all.push((row, scores.to_vec()))).expect("room");
+            assert_eq!(all.len(), next.iter().flatten().count());
+            for (row, scores) in all {
+                texts[row].extend(next[row]);
+                check(&texts[row], &scores);
+            }
+        }
+        assert_eq!(batch.room(1), 60 - texts[1].len());
+    }
+}
+
+#[test]
+fn matrices_in_sixteen_bits_give_what_the_rounded_ones_give() {
+    let device = CpuDevice::new(Some(1)).expect("a device");
+    let config = config(models::RopeStyle::Halves, true, false);
+    let wide = weights(&config);
+    let matrices: Vec<String> = models::parameters(&config)
+        .expect("the configuration is valid")
+        .into_iter()
+        .filter_map(|p| (p.dims.len() == 2).then_some(p.name))
+        .collect();
+    let tokens: Vec<u32> = (0..45).map(|i| (i * i + 3 * i) % 50).collect();
+    let read = |weights: &Weights, compute, stored, products| {
+        let options = GeneratorOptions { capacity: 50, compute, stored, products, lora: None };
+        let mut generator = Generator::new(&device, &config, weights, options).expect("built");
+        let mut scores = generator.read(&tokens[..44], <[f32]>::to_vec).expect("there is room");
+        scores.extend(generator.read(&tokens[44..], <[f32]>::to_vec).expect("there is room"));
+        scores
+    };
+    for stored in [DataType::Bf16, DataType::Fp16] {
+        let (mut narrow, mut rounded) = (wide.clone(), wide.clone());
+        for name in &matrices {
+            let values: Vec<f64> =
+                wide[name].read().unwrap().as_slice::<f32>().iter().map(|&v| v.into()).collect();
+            let tensor = mil::Tensor::from_f64s(stored, &[values.len()], &values).unwrap();
+            narrow.insert(name.clone(), Surface::from_slice(tensor.bytes()).unwrap());
+            let values: Vec<f32> = tensor.to_f64s().into_iter().map(|v| v as f32).collect();
+            rounded.insert(name.clone(), Surface::from_slice(&values).unwrap());
+        }
+        for (compute, products) in [
+            (DataType::Fp32, Products::Native),
+            (DataType::Fp32, Products::Int8),
+            (stored, Products::Native),
+        ] {
+            let given = read(&narrow, compute, stored, products);
+            let expected = read(&rounded, compute, DataType::Fp32, products);
+            // Activations are rounded to bytes, or products to the type: a sum in another order
+            // can turn the last bit.
+            let rounds = products == Products::Int8 || compute != DataType::Fp32;
+            let tolerance = if rounds { 1e-2 } else { 1e-5 };
+            let found = difference(&given, &expected);
+            assert!(found < tolerance, "{stored} {compute} {products:?}: {found:.1e}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ fn weights(family: &Family) -> Weights {
 
 fn options() -> GeneratorOptions {
     let (compute, products) = (DataType::Fp32, Products::Native);
-    GeneratorOptions { capacity: 64, compute, products, lora: None }
+    GeneratorOptions { capacity: 64, compute, stored: DataType::Fp32, products, lora: None }
 }
 
 /// The first of the largest.

@@ -1,10 +1,12 @@
 //! Running a function.
 
-use crate::{Arithmetic, Array, Step, ops};
+use crate::value::Value;
+use crate::{Arithmetic, Array, Dictionary, Step, control, ops};
 use mil::{
     Arg, DataType, Env, Function, Literal, Op, OpError, Operand, Operation, Params, Program,
     Tensor, Type, ValueId, Weights,
 };
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +21,10 @@ pub struct Options {
     pub states: BTreeMap<String, Array>,
     /// Results with more elements than this are refused.
     pub max_elements: usize,
+    /// How many passes all loops of a run may make together.
+    pub max_iterations: usize,
+    /// Where random numbers begin that have no seed of their own (a seed of −1).
+    pub seed: u64,
     /// A device's arithmetic in place of the plain one.
     pub arithmetic: Option<Arc<dyn Arithmetic>>,
 }
@@ -35,8 +41,10 @@ pub enum Rounding {
 /// What a run gives.
 #[derive(Clone, Debug, Default)]
 pub struct Outputs {
-    /// The function's outputs by name.
+    /// The function's outputs by name; a class label is a scalar of strings or `int64`.
     pub outputs: BTreeMap<String, Array>,
+    /// The function's outputs that are dictionaries, by name.
+    pub dictionaries: BTreeMap<String, Dictionary>,
     /// The states after the run, by name.
     pub states: BTreeMap<String, Array>,
 }
@@ -76,6 +84,14 @@ pub enum Error {
         /// The limit.
         max: usize,
     },
+    /// A loop goes on for too long.
+    #[error("`{value}`: its loop does not end; all loops may make {max} passes together")]
+    Iterations {
+        /// The loop's first result.
+        value: String,
+        /// The limit.
+        max: usize,
+    },
     /// The program is not valid.
     #[error("{0}")]
     Invalid(String),
@@ -88,6 +104,8 @@ impl Default for Options {
             rounding: Rounding::Declared,
             states: BTreeMap::new(),
             max_elements: 1 << 31,
+            max_iterations: 1 << 20,
+            seed: 0,
             arithmetic: None,
         }
     }
@@ -111,6 +129,9 @@ pub fn evaluate(
         types: function.values.iter().map(|v| v.ty.clone()).collect(),
         values: vec![None; function.values.len()],
         states: BTreeMap::new(),
+        iterations: 0,
+        depth: 0,
+        draws: BTreeMap::new(),
     };
     for &id in &function.inputs {
         frame.input(id, inputs)?;
@@ -118,18 +139,29 @@ pub fn evaluate(
     for operation in &function.body.operations {
         frame.operation(operation)?;
     }
-    let mut outputs = BTreeMap::new();
+    let (mut outputs, mut dictionaries) = (BTreeMap::new(), BTreeMap::new());
     for &id in &function.body.outputs {
         let name = function.value(id).name.clone();
-        let value = frame.values[id.index()].clone();
-        let value = value.ok_or_else(|| Error::Invalid(format!("output `{name}` has no value")))?;
-        outputs.insert(name, value);
+        match frame.values[id.index()].clone() {
+            Some(Value::Tensor(array)) => {
+                outputs.insert(name, array);
+            }
+            Some(Value::Dictionary(dictionary)) => {
+                dictionaries.insert(name, dictionary);
+            }
+            Some(Value::List(_)) => {
+                return Err(Error::Invalid(format!(
+                    "output `{name}` is a list, which cannot leave"
+                )));
+            }
+            None => return Err(Error::Invalid(format!("output `{name}` has no value"))),
+        }
     }
     let states = std::mem::take(&mut frame.states)
         .into_iter()
         .map(|(id, array)| (function.value(id).name.clone(), array))
         .collect();
-    Ok(Outputs { outputs, states })
+    Ok(Outputs { outputs, dictionaries, states })
 }
 
 /// Every name that was given must be one that the function has.
@@ -160,7 +192,8 @@ pub fn apply(
     types: &[Type],
 ) -> Result<Vec<Array>, OpError> {
     let env = Known { types: env, argument };
-    let results = ops::compute(&Context::new(operation, &env, argument, None))?;
+    let draw = Draw { seed: Options::default().seed, visit: 0 };
+    let results = ops::compute(&Context::new(operation, &env, argument, None, draw))?;
     Ok(results.into_iter().zip(types).map(|(array, ty)| typed(&array, ty).rounded()).collect())
 }
 
@@ -179,6 +212,16 @@ pub(crate) struct Context<'a> {
     env: &'a dyn Env,
     argument: &'a dyn Fn(ValueId) -> Array,
     arithmetic: Option<&'a dyn Arithmetic>,
+    pub draw: Draw,
+}
+
+/// Where random numbers come from.
+#[derive(Clone, Copy)]
+pub(crate) struct Draw {
+    /// The run's own seed.
+    pub seed: u64,
+    /// How often the operation has run before.
+    pub visit: u64,
 }
 
 impl<'a> Context<'a> {
@@ -187,8 +230,9 @@ impl<'a> Context<'a> {
         env: &'a dyn Env,
         argument: &'a dyn Fn(ValueId) -> Array,
         arithmetic: Option<&'a dyn Arithmetic>,
+        draw: Draw,
     ) -> Context<'a> {
-        Context { operation, params: Params::new(operation, env), env, argument, arithmetic }
+        Context { operation, params: Params::new(operation, env), env, argument, arithmetic, draw }
     }
 
     /// sum + a·b.
@@ -269,13 +313,20 @@ impl Env for Known<'_> {
     }
 }
 
-struct Frame<'a> {
-    function: &'a Function,
-    options: &'a Options,
+/// A function while it runs.
+pub(crate) struct Frame<'a> {
+    pub function: &'a Function,
+    pub options: &'a Options,
     /// Types as they are in this run.
     types: Vec<Type>,
-    values: Vec<Option<Array>>,
+    pub values: Vec<Option<Value>>,
     states: BTreeMap<ValueId, Array>,
+    /// Passes of all loops so far.
+    pub iterations: usize,
+    /// How deep in nested blocks this is.
+    pub depth: usize,
+    /// How often operations that draw random numbers have run.
+    draws: BTreeMap<ValueId, u64>,
 }
 
 impl Env for Frame<'_> {
@@ -284,7 +335,7 @@ impl Env for Frame<'_> {
     }
 
     fn constant(&self, id: ValueId) -> Option<Tensor> {
-        self.values[id.index()].as_ref().map(Array::to_tensor)
+        self.values[id.index()].as_ref().and_then(Value::tensor).map(Array::to_tensor)
     }
 
     fn is_constant(&self, id: ValueId) -> bool {
@@ -306,9 +357,13 @@ impl Frame<'_> {
         }
         let given = inputs.get(&value.name).ok_or_else(|| error("no value was given".into()))?;
         let array = self.fit(&value.name, &value.ty, given)?;
-        self.types[id.index()] = Type::tensor(array.dtype(), array.dims());
-        self.values[id.index()] = Some(array);
+        self.set(id, Value::Tensor(array));
         Ok(())
+    }
+
+    pub fn set(&mut self, id: ValueId, value: Value) {
+        self.types[id.index()] = value.ty();
+        self.values[id.index()] = Some(value);
     }
 
     /// What was given for an input or a state, in its declared type.
@@ -357,57 +412,84 @@ impl Frame<'_> {
         }
     }
 
-    fn operation(&mut self, operation: &Operation) -> Result<(), Error> {
+    pub fn operation(&mut self, operation: &Operation) -> Result<(), Error> {
+        // In a loop, what is constant is computed once.
+        let is_constant = operation.op == Op::Const || operation.op.is_constexpr();
+        if is_constant && operation.outputs.iter().all(|id| self.values[id.index()].is_some()) {
+            return Ok(());
+        }
         let results = self.results(operation)?;
-        for (&id, array) in operation.outputs.iter().zip(results) {
-            self.types[id.index()] = Type::tensor(array.dtype(), array.dims());
-            self.values[id.index()] = Some(array);
+        for (&id, value) in operation.outputs.iter().zip(results) {
+            self.set(id, value);
         }
         Ok(())
     }
 
-    fn results(&mut self, operation: &Operation) -> Result<Vec<Array>, Error> {
+    fn results(&mut self, operation: &Operation) -> Result<Vec<Value>, Error> {
         let name = match operation.outputs.first() {
             Some(&id) => self.function.value(id).name.clone(),
             None => operation.op.name().to_owned(),
         };
         let failed = |source| Error::Op { value: name.clone(), source };
+        let one = |array| Ok(vec![Value::Tensor(array)]);
         match operation.op {
             Op::Const => {
                 return match operation.attributes.get("val") {
-                    Some(Literal::Tensor(t)) => Ok(vec![Array::from_tensor(t)]),
+                    Some(Literal::Tensor(t)) => one(Array::from_tensor(t)),
                     Some(Literal::Blob(b)) => {
-                        Ok(vec![Array::from_tensor(&self.options.weights.load(b)?)])
+                        one(Array::from_tensor(&self.options.weights.load(b)?))
                     }
-                    // Tuples, lists and dictionaries: an operation that reads one says so.
+                    Some(Literal::List { ty, items }) => {
+                        Ok(Value::of_list(ty, items).into_iter().collect())
+                    }
+                    // Tuples and dictionaries: an operation that reads one says so.
                     _ => Ok(vec![]),
                 };
             }
             Op::ReadState => {
                 let state = operation.value("input").and_then(|id| self.states.get(&id));
-                let state = state.cloned();
-                return Ok(vec![
-                    state.ok_or_else(|| Error::Invalid(format!("`{name}`: no state")))?,
-                ]);
+                return match state {
+                    Some(state) => one(state.clone()),
+                    None => Err(Error::Invalid(format!("`{name}`: no state"))),
+                };
             }
             _ => {}
         }
-        let operation = self.with_weights(operation)?;
+        let operation = &*self.with_weights(operation)?;
         if let Some(id) = operation.operands().find(|id| !self.is_defined(*id)) {
             let operand = &self.function.value(id).name;
             return Err(Error::Invalid(format!("`{name}`: `{operand}` has no value")));
         }
-        let types = mil::infer(&operation, self).map_err(failed)?;
+        if operation.op.takes_blocks() {
+            // Types in the blocks are those of the pass before, which say nothing of this one.
+            return self.branch(operation, &name);
+        }
+        let types = mil::infer(operation, self).map_err(failed)?;
         for ty in &types {
             let dims = ty.as_tensor().and_then(|t| t.fixed_dims()).unwrap_or_default();
             self.check_size(&name, &dims)?;
         }
+        if operation.op == Op::Identity
+            && let Some(id) = operation.value("x")
+        {
+            match self.values[id.index()].as_ref() {
+                Some(Value::Tensor(_)) => {}
+                Some(other) => return Ok(vec![other.clone()]),
+                None => return Err(Error::Invalid(format!("`{name}`: a state is not a value"))),
+            }
+        }
+        let mut draw = Draw { seed: self.options.seed, visit: 0 };
+        if let Some(&id) = operation.outputs.first().filter(|_| operation.op.is_random()) {
+            let count = self.draws.entry(id).or_default();
+            draw.visit = *count;
+            *count += 1;
+        }
         let argument = |id: ValueId| {
-            let value = self.values[id.index()].clone();
-            value.expect("operands that are not states have been checked to have a value")
+            let value = self.values[id.index()].as_ref().and_then(Value::tensor);
+            value.expect("the operands that are read this way are tensors with a value").clone()
         };
         if operation.op == Op::WriteState {
-            let context = Context::new(&operation, self, &argument, None);
+            let context = Context::new(operation, self, &argument, None, draw);
             let data = context.need("data").map_err(failed)?;
             if let Some(id) = operation.value("input") {
                 self.states.insert(id, data);
@@ -415,17 +497,23 @@ impl Frame<'_> {
             return Ok(vec![]);
         }
         let arithmetic = self.options.arithmetic.as_deref();
-        let context = Context::new(&operation, self, &argument, arithmetic);
+        let context = Context::new(operation, self, &argument, arithmetic, draw);
+        if control::is_control(operation.op) {
+            return self.listed(&context, &types).map_err(failed);
+        }
         let results = ops::compute(&context).map_err(failed)?;
+        for array in &results {
+            self.check_size(&name, array.dims())?;
+        }
         let rounded = |(array, ty): (Array, &Type)| {
             let mut array = typed(&array, ty);
             if let Some(device) = arithmetic {
                 array = device.result(&Step(&context), array)?;
             }
-            Ok(match self.options.rounding {
+            Ok(Value::Tensor(match self.options.rounding {
                 Rounding::Declared => array.rounded(),
                 Rounding::None => array,
-            })
+            }))
         };
         let rounded = results.into_iter().zip(&types).map(rounded);
         rounded.collect::<Result<Vec<_>, OpError>>().map_err(failed)
@@ -436,7 +524,14 @@ impl Frame<'_> {
     }
 
     /// The operation with constants from weight files in memory.
-    fn with_weights(&self, operation: &Operation) -> Result<Operation, Error> {
+    fn with_weights<'o>(&self, operation: &'o Operation) -> Result<Cow<'o, Operation>, Error> {
+        let is_blob = |literal: &Literal| matches!(literal, Literal::Blob(_));
+        let operands = operation.inputs.values().flat_map(Arg::operands);
+        let in_operands =
+            |operand: &Operand| matches!(operand, Operand::Literal(literal) if is_blob(literal));
+        if !operation.attributes.values().any(is_blob) && !operands.clone().any(in_operands) {
+            return Ok(Cow::Borrowed(operation));
+        }
         let mut operation = operation.clone();
         let weights = &self.options.weights;
         let load = |literal: &mut Literal| {
@@ -459,6 +554,6 @@ impl Frame<'_> {
         for literal in operation.attributes.values_mut() {
             load(literal)?;
         }
-        Ok(operation)
+        Ok(Cow::Owned(operation))
     }
 }

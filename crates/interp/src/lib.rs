@@ -7,10 +7,14 @@
 
 mod arithmetic;
 mod array;
+mod control;
 mod evaluate;
 mod index;
+mod lists;
 mod ops;
+mod value;
 
 pub use arithmetic::{Arithmetic, Step};
 pub use array::{Array, Data};
 pub use evaluate::{Error, Options, Outputs, Rounding, apply, evaluate};
+pub use value::{Dictionary, classify};

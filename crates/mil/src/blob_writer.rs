@@ -1,7 +1,7 @@
 //! Writing weight files.
 
 use crate::weights::{BlobError, CODES, SENTINEL};
-use crate::{DataType, Tensor};
+use crate::{BlobRef, DataType, Tensor, Weights, element_count};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Cursor, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -85,28 +85,60 @@ impl<W: Write + Seek> BlobWriter<W> {
     /// # Errors
     /// If the format has no code for the element type, or the file cannot be written.
     pub fn push(&mut self, tensor: &Tensor) -> Result<u64, BlobError> {
-        let dtype = tensor.dtype();
+        let offset = self.metadata(tensor.dtype(), tensor.count(), tensor.bytes().len())?;
+        self.write(tensor.bytes())?;
+        self.pad()?;
+        Ok(offset)
+    }
+
+    /// Appends a tensor of another weight file, which never is in memory as a whole.
+    ///
+    /// # Errors
+    /// As [`BlobWriter::push`] and [`Weights::load`]; the file is then of no use any more.
+    pub fn copy(&mut self, weights: &Weights, blob: &BlobRef) -> Result<u64, BlobError> {
+        let count = element_count(&blob.dims);
+        let bytes = count.and_then(|n| blob.dtype.packed_bytes(n));
+        let (Some(count), Some(bytes)) = (count, bytes) else {
+            // Loading says what is wrong.
+            return weights.load(blob).and_then(|tensor| self.push(&tensor));
+        };
+        let offset = self.metadata(blob.dtype, count, bytes)?;
+        weights.stream(blob, &mut |part| self.write(part))?;
+        self.pad()?;
+        Ok(offset)
+    }
+
+    /// Begins a record.
+    fn metadata(&mut self, dtype: DataType, count: usize, size: usize) -> Result<u64, BlobError> {
         let code = match CODES.iter().find(|(d, _)| *d == dtype) {
             Some((_, code)) => *code,
             // The format has no bools; a byte each is what readers expect.
             None if dtype == DataType::Bool => 3,
             None => return Err(BlobError::Kind(dtype)),
         };
-        let (offset, bytes) = (self.at, tensor.bytes());
+        let offset = self.at;
         let mut metadata = vec![];
         metadata.extend(SENTINEL.to_le_bytes());
         metadata.extend(code.to_le_bytes());
-        metadata.extend((bytes.len() as u64).to_le_bytes());
+        metadata.extend((size as u64).to_le_bytes());
         metadata.extend((offset + ALIGNMENT).to_le_bytes());
-        let unused = bytes.len() as u64 * 8 - tensor.count() as u64 * dtype.bits() as u64;
+        let unused = size as u64 * 8 - count as u64 * dtype.bits() as u64;
         metadata.extend(unused.to_le_bytes());
         metadata.resize(ALIGNMENT as usize, 0);
         self.write(&metadata)?;
-        self.write(bytes)?;
-        let gap = self.at.next_multiple_of(ALIGNMENT) - self.at;
-        self.write(&[0; ALIGNMENT as usize][..gap as usize])?;
         self.count += 1;
         Ok(offset)
+    }
+
+    /// Goes on to where the next record begins.
+    fn pad(&mut self) -> Result<(), BlobError> {
+        let gap = self.at.next_multiple_of(ALIGNMENT) - self.at;
+        self.write(&[0; ALIGNMENT as usize][..gap as usize])
+    }
+
+    /// Records so far.
+    pub fn count(&self) -> u32 {
+        self.count
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {

@@ -14,6 +14,8 @@ pub struct FunctionBuilder {
     function: Function,
     /// Literals by value, so that inference sees constants.
     literals: Vec<Option<Literal>>,
+    /// What `constexpr` operations gave.
+    computed: Vec<ValueId>,
     /// How often each name stem was used.
     names: HashMap<String, usize>,
     /// Constants of at most [`SHARED_BYTES`] bytes, for sharing.
@@ -36,6 +38,7 @@ impl FunctionBuilder {
                 values: vec![],
             },
             literals: vec![],
+            computed: vec![],
             names: HashMap::new(),
             shared: vec![],
         }
@@ -68,6 +71,9 @@ impl FunctionBuilder {
         };
         let types = crate::infer(&operation, self)?;
         operation.outputs = types.into_iter().map(|ty| self.define(name, ty, None)).collect();
+        if op.is_constexpr() {
+            self.computed.extend(&operation.outputs);
+        }
         if let Some(&first) = operation.outputs.first() {
             let label = Tensor::string(&self.function.value(first).name);
             operation.attributes.insert("name".into(), label.into());
@@ -190,6 +196,6 @@ impl Env for FunctionBuilder {
     }
 
     fn is_constant(&self, id: ValueId) -> bool {
-        self.literals[id.index()].is_some()
+        self.literals[id.index()].is_some() || self.computed.contains(&id)
     }
 }

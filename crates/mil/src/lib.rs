@@ -37,5 +37,5 @@ pub use params::{Env, FunctionEnv, OpError, Params};
 pub use program::{Arg, Block, Function, Operand, Operation, Opset, Program, Span, Value, ValueId};
 pub use text::{parse, print};
 pub use types::{Dim, Shape, TensorType, Type};
-pub use verify::{verify, verify_function};
+pub use verify::{is_identifier, verify, verify_function};
 pub use weights::{BlobError, Weights, weight_path};

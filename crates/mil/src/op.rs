@@ -45,6 +45,10 @@ pub enum ParamType {
     Tensor(char, &'static [DataType]),
     /// A tuple of tensors of any type.
     Tuple,
+    /// A tuple of values of any type, lists among them.
+    Values,
+    /// A list.
+    List,
     /// A state.
     State,
     /// A value of any type.
@@ -73,10 +77,15 @@ const ANY: &[DataType] = &[
 const INDEX: &[DataType] = &[Int32, Int16, Uint16, Int8, Uint8, Int64, Uint32];
 const BYTE: &[DataType] = &[Int8, Uint8];
 /// What `constexpr_blockwise_shift_scale` scales.
-const STORED: &[DataType] = &[Int8, Uint8, Int4, Uint4, Fp32, Fp16, Bf16, Fp64];
+const STORED: &[DataType] = &[Int8, Uint8, Int4, Uint4, Fp32, Fp16, Bf16, Fp64, Fp8E4M3Fn, Fp8E5M2];
 const BOOL: &[DataType] = &[Bool];
 const STRING: &[DataType] = &[DataType::String];
 const MASK: &[DataType] = &[Bool, Fp32, Fp16, Bf16, Fp64];
+/// What has an order.
+const ORDERED: &[DataType] =
+    &[Fp32, Fp16, Bf16, Fp64, Int32, Int64, Int8, Uint8, Int16, Uint16, Uint32];
+/// Indices into a lookup table, whose width says how many entries it has.
+const PALETTE: &[DataType] = &[Uint8, Uint1, Uint2, Uint3, Uint4, Uint6];
 /// Factors of `upsample_*`.
 const FACTOR: &[DataType] = &[Int32, Fp32];
 /// Places in an image.
@@ -116,6 +125,14 @@ const fn option(
 
 const fn tuple(name: &'static str) -> ParamSpec {
     ParamSpec { ty: ParamType::Tuple, ..need(name, ' ', ANY) }
+}
+
+const fn values(name: &'static str) -> ParamSpec {
+    ParamSpec { ty: ParamType::Values, ..need(name, ' ', ANY) }
+}
+
+const fn list(name: &'static str) -> ParamSpec {
+    ParamSpec { ty: ParamType::List, ..need(name, ' ', ANY) }
 }
 
 const fn state(name: &'static str) -> ParamSpec {
@@ -447,6 +464,104 @@ ops! {
     ReadState "read_state" Ios18 [state("input")];
     /// Replaces the state's value; defines nothing.
     WriteState "write_state" Ios18 [state("input"), need("data", 'T', ANY)];
+
+    /// x converted from one float type to another: `output_dtype`.
+    ConstexprCast "constexpr_cast" Ios16 [fixed("source_val", 'T', FLOAT), fixed("output_dtype", 'S', STRING)];
+    /// Entries of the table `lut` at `indices`. With `shape`, the indices are packed in bytes, lowest
+    /// bits first, and the table is a vector; without, they have the result's shape, but for
+    /// `vector_axis`, and the table's leading axes say which of several tables an element uses.
+    ConstexprLutToDense "constexpr_lut_to_dense" Ios16 [fixed("indices", 'J', PALETTE), fixed("lut", 'T', ANY), option("shape", 'I', INDEX, D::None), option("vector_axis", 'I', INDEX, D::None)];
+    /// `nonzero_data` where `mask` has a bit, in row-major order, and zeros elsewhere. With `shape`,
+    /// the mask is packed in bytes, lowest bits first; without, it has the result's shape.
+    ConstexprSparseToDense "constexpr_sparse_to_dense" Ios16 [fixed("nonzero_data", 'T', ANY), fixed("mask", 'M', &[Uint1, Uint8]), option("shape", 'I', INDEX, D::None)];
+    /// `constexpr_lut_to_dense` of the elements that a mask keeps: the mask, and the entries.
+    ConstexprLutToSparse "constexpr_lut_to_sparse" Ios18 [fixed("indices_mask", 'M', &[Uint1]), fixed("indices_nonzero_data", 'J', PALETTE), fixed("lut", 'T', ANY), option("vector_axis", 'I', INDEX, D::None)];
+    /// `constexpr_blockwise_shift_scale` of the elements that a mask keeps: the mask, and the
+    /// scaled elements.
+    ConstexprSparseBlockwiseShiftScale "constexpr_sparse_blockwise_shift_scale" Ios18 [fixed("data_mask", 'M', &[Uint1]), fixed("nonzero_data", 'Q', STORED), fixed("scale", 'T', FLOAT), option("offset", 'Z', STORED, D::None)];
+
+    /// Slices of x at the indices that the last axis of `indices` spells, after `batch_dims` axes
+    /// that both share.
+    GatherNd "gather_nd" Ios15 [need("x", 'T', ANY), need("indices", 'J', INDEX), option("batch_dims", 'I', INDEX, D::Int(0)), option("validate_indices", 'B', BOOL, D::Bool(false))];
+    /// data with `updates` combined into the slices at the indices that the last axis of `indices`
+    /// spells.
+    ScatterNd "scatter_nd" Ios15 [need("data", 'T', NUMBER), need("indices", 'J', INDEX), need("updates", 'T', NUMBER), option("mode", 'S', STRING, D::Str("add")), option("validate_indices", 'B', BOOL, D::Bool(false))];
+    /// `on_value` at each index along a new `axis` of `one_hot_vector_size` elements, else
+    /// `off_value`.
+    OneHot "one_hot" Ios15 [need("indices", 'J', INDEX), need("one_hot_vector_size", 'N', INDEX), option("axis", 'I', INDEX, D::Int(-1)), option("on_value", 'T', ANY, D::Int(1)), option("off_value", 'T', ANY, D::Int(0))];
+    /// The k largest (or smallest) elements along `axis` in order, and where they were; the first
+    /// of equal ones first. k = −1 takes all.
+    Topk "topk" Ios15 [need("x", 'T', ORDERED), option("k", 'I', INDEX, D::Int(1)), option("axis", 'I', INDEX, D::Int(-1)), option("ascending", 'B', BOOL, D::Bool(false)), option("sort", 'B', BOOL, D::Bool(true)), option("return_indices", 'B', BOOL, D::Bool(true)), option("output_indices_dtype", 'S', STRING, D::Str("int32"))];
+    /// The order of the elements along `axis`, largest first unless `ascending`.
+    Argsort "argsort" Ios15 [need("x", 'T', ORDERED), option("axis", 'I', INDEX, D::Int(-1)), option("ascending", 'B', BOOL, D::Bool(false))];
+    /// The indices of the elements that are not 0: `[N, rank]`.
+    NonZero "non_zero" Ios15 [need("x", 'T', ANY)];
+    /// The boxes (center x, center y, width, height) with the highest scores that overlap none
+    /// taken before by more than `iou_threshold`; their scores, their indices and, with a
+    /// `score_threshold`, their number. That parameter also tells the two signatures apart: with
+    /// it boxes are `[n, B, 4]` and scores `[n, B, K]`, without `[n, 4, B]` and `[n, K, B]`.
+    NonMaximumSuppression "non_maximum_suppression" Ios15 [need("boxes", 'T', FLOAT), need("scores", 'T', FLOAT), fixed("iou_threshold", 'U', FLOAT), option("score_threshold", 'U', FLOAT, D::None), fixed("max_boxes", 'I', INDEX), option("per_class_suppression", 'B', BOOL, D::Bool(false))];
+    /// start, start + step, … as far as it stays before end.
+    Range1d "range_1d" Ios15 [need("end", 'T', NUMBER), need("start", 'T', NUMBER), need("step", 'T', NUMBER)];
+    /// `value` in every element of a tensor of this shape.
+    Fill "fill" Ios15 [need("shape", 'I', INDEX), option("value", 'T', ANY, D::Float(0.0))];
+    /// `value` in every element of a tensor of the shape of `ref_tensor`.
+    FillLike "fill_like" Ios16 [need("ref_tensor", 'R', ANY), option("value", 'T', ANY, D::Float(0.0))];
+    /// The sizes of x's axes.
+    Shape "shape" Ios15 [need("x", 'T', ANY)];
+    /// `values` joined along a new `axis`.
+    Stack "stack" Ios15 [tuple("values"), fixed("axis", 'I', INDEX)];
+    /// x within `lower` diagonals below and `upper` above the main one of the last two axes, else 0;
+    /// −1 keeps all.
+    BandPart "band_part" Ios15 [need("x", 'T', ANY), option("lower", 'I', INDEX, D::Int(-1)), option("upper", 'I', INDEX, D::Int(-1))];
+    /// x under the shape that parts of the shapes of `ref_tensors` join to.
+    ReshapeLike "reshape_like" Ios16 [need("x", 'T', ANY), tuple("ref_tensors"), tuple("begins"), tuple("ends"), tuple("end_masks")];
+    /// x as a matrix: the axes before `axis`, and those from there.
+    Flatten2d "flatten2d" Ios15 [need("x", 'T', ANY), option("axis", 'I', INDEX, D::Int(1))];
+    /// x with the first `lengths[b]` elements along `seq_axis` in opposite order, where b is the
+    /// index along `batch_axis`.
+    ReverseSequence "reverse_sequence" Ios15 [need("x", 'T', ANY), need("lengths", 'J', INDEX), option("seq_axis", 'I', INDEX, D::Int(0)), option("batch_axis", 'I', INDEX, D::Int(0))];
+    /// Sum of products: `nchw,nwhu->nchu` or `chw,whu->chu` in any letters; n and h broadcast.
+    Einsum "einsum" Ios15 [tuple("values"), fixed("equation", 'S', STRING)];
+
+    /// Long short-term memory over x `[S, B, I]`: all outputs or the last, then the last state and
+    /// the last cell. Gates are in the order input, forget, output, cell.
+    Lstm "lstm" Ios15 [need("x", 'T', FLOAT), need("initial_h", 'T', FLOAT), need("initial_c", 'T', FLOAT), need("weight_ih", 'T', FLOAT), need("weight_hh", 'T', FLOAT), may("bias", 'T', FLOAT), may("peephole", 'T', FLOAT), may("weight_ih_back", 'T', FLOAT), may("weight_hh_back", 'T', FLOAT), may("bias_back", 'T', FLOAT), may("peephole_back", 'T', FLOAT), option("direction", 'S', STRING, D::Str("forward")), option("output_sequence", 'B', BOOL, D::Bool(false)), option("recurrent_activation", 'S', STRING, D::Str("sigmoid")), option("cell_activation", 'S', STRING, D::Str("tanh")), option("activation", 'S', STRING, D::Str("tanh")), option("clip", 'T', FLOAT, D::None)];
+    /// Gated recurrent unit over x `[S, B, I]`: all outputs or the last, then the last state. Gates
+    /// are in the order reset, output, update.
+    Gru "gru" Ios15 [need("x", 'T', FLOAT), need("initial_h", 'T', FLOAT), need("weight_ih", 'T', FLOAT), need("weight_hh", 'T', FLOAT), may("bias", 'T', FLOAT), option("direction", 'S', STRING, D::Str("forward")), option("output_sequence", 'B', BOOL, D::Bool(false)), option("recurrent_activation", 'S', STRING, D::Str("sigmoid")), option("activation", 'S', STRING, D::Str("tanh")), option("reset_after", 'B', BOOL, D::Bool(false)), may("input_bias", 'T', FLOAT)];
+    /// Plain recurrence over x `[S, B, I]`: all outputs or the last, then the last state.
+    Rnn "rnn" Ios15 [need("x", 'T', FLOAT), need("initial_h", 'T', FLOAT), need("weight_ih", 'T', FLOAT), need("weight_hh", 'T', FLOAT), may("bias", 'T', FLOAT), option("direction", 'S', STRING, D::Str("forward")), option("output_sequence", 'B', BOOL, D::Bool(false)), option("activation", 'S', STRING, D::Str("tanh"))];
+
+    /// The first block's outputs if pred, else the second's; the blocks have no inputs.
+    Cond "cond" Ios15 [need("pred", 'B', BOOL)];
+    /// The loop variables after the second block has replaced them by its outputs as long as the
+    /// first gives true; the inputs of both blocks are the variables.
+    WhileLoop "while_loop" Ios15 [values("loop_vars")];
+    /// A list of tensors of one type, as yet 0; a name in `elem_shape` is a size not known yet.
+    MakeList "make_list" Ios15 [ParamSpec { constant: false, ..option("init_length", 'I', INDEX, D::Int(1)) }, option("dynamic_length", 'B', BOOL, D::Bool(true)), tuple("elem_shape"), option("dtype", 'S', STRING, D::Str("fp32"))];
+    /// The list with one element replaced; a list of dynamic length grows as far as it must.
+    ListWrite "list_write" Ios15 [list("ls"), need("index", 'I', INDEX), need("value", 'T', ANY)];
+    /// One element of a list.
+    ListRead "list_read" Ios15 [list("ls"), need("index", 'I', INDEX)];
+    /// Elements of a list along a new first axis.
+    ListGather "list_gather" Ios15 [list("ls"), need("indices", 'I', INDEX)];
+    /// The list with the slices of `value` along its first axis in the places of `indices`.
+    ListScatter "list_scatter" Ios15 [list("ls"), need("indices", 'I', INDEX), need("value", 'T', ANY)];
+    /// How many elements a list has.
+    ListLength "list_length" Ios15 [list("ls")];
+
+    /// Numbers of the uniform distribution from `low` up to, and without, `high`.
+    RandomUniform "random_uniform" Ios15 [need("shape", 'I', INDEX), option("low", 'T', FLOAT, D::Float(0.0)), option("high", 'T', FLOAT, D::Float(1.0)), option("seed", 'I', INDEX, D::Int(-1))];
+    /// Numbers of a normal distribution.
+    RandomNormal "random_normal" Ios15 [need("shape", 'I', INDEX), option("mean", 'T', FLOAT, D::Float(0.0)), option("stddev", 'T', FLOAT, D::Float(1.0)), option("seed", 'I', INDEX, D::Int(-1))];
+    /// 1 with probability `prob`, else 0.
+    RandomBernoulli "random_bernoulli" Ios15 [need("shape", 'I', INDEX), option("prob", 'T', FLOAT, D::Float(0.5)), option("seed", 'I', INDEX, D::Int(-1))];
+    /// `size` indices drawn by the probabilities along x's last axis, or their logarithms.
+    RandomCategorical "random_categorical" Ios15 [need("x", 'T', FLOAT), option("mode", 'S', STRING, D::Str("logits")), option("size", 'I', INDEX, D::Int(1)), option("seed", 'I', INDEX, D::Int(-1))];
+
+    /// The class of the largest probability, and the probability of every class.
+    Classify "classify" Ios15 [need("probabilities", 'P', &[Fp32]), ParamSpec { constant: true, ..list("classes") }];
 }
 
 impl Op {
@@ -458,6 +573,23 @@ impl Op {
     /// The op's name in programs.
     pub fn name(self) -> &'static str {
         self.spec().name
+    }
+
+    /// Whether its results are constants that are computed when the program is compiled: weights
+    /// in a compressed form.
+    pub fn is_constexpr(self) -> bool {
+        self.name().starts_with("constexpr_")
+    }
+
+    /// Whether nested blocks belong to it.
+    pub fn takes_blocks(self) -> bool {
+        matches!(self, Op::Cond | Op::WhileLoop)
+    }
+
+    /// Whether two operations with the same arguments may give different results.
+    pub fn is_random(self) -> bool {
+        use Op::*;
+        matches!(self, RandomUniform | RandomNormal | RandomBernoulli | RandomCategorical)
     }
 
     /// The op with this name.

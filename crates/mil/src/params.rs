@@ -12,7 +12,8 @@ pub trait Env {
     fn ty(&self, id: ValueId) -> &Type;
     /// The value itself, if it is known here and its elements are in memory.
     fn constant(&self, id: ValueId) -> Option<Tensor>;
-    /// Whether the value is a constant, even one whose elements are in a weight file.
+    /// Whether the value is a constant, even one whose elements are in a weight file or computed
+    /// from there.
     fn is_constant(&self, id: ValueId) -> bool {
         self.constant(id).is_some()
     }
@@ -36,16 +37,25 @@ pub struct Params<'a> {
     env: &'a dyn Env,
 }
 
-/// The environment of a finished function: `const` operations are known.
+/// The environment of a finished function: `const` operations are known, and what `constexpr`
+/// operations give is constant.
 pub struct FunctionEnv<'a> {
     function: &'a Function,
     literals: Vec<Option<&'a Literal>>,
+    constant: Vec<bool>,
 }
 
 impl<'a> FunctionEnv<'a> {
     /// Collects the function's constants.
     pub fn new(function: &'a Function) -> FunctionEnv<'a> {
-        FunctionEnv { function, literals: function.literals() }
+        let literals = function.literals();
+        let mut constant: Vec<bool> = literals.iter().map(Option::is_some).collect();
+        function.body.visit(&mut |operation| {
+            for id in operation.outputs.iter().filter(|_| operation.op.is_constexpr()) {
+                constant[id.index()] = true;
+            }
+        });
+        FunctionEnv { function, literals, constant }
     }
 
     /// The literal a value is bound to, if it is a `const`.
@@ -64,7 +74,7 @@ impl Env for FunctionEnv<'_> {
     }
 
     fn is_constant(&self, id: ValueId) -> bool {
-        self.literal(id).is_some()
+        self.constant[id.index()]
     }
 }
 
@@ -122,6 +132,37 @@ impl<'a> Params<'a> {
             other => Err(self.error(format!("`{name}` must hold tensors, found {other}"))),
         };
         arg.operands().iter().map(tensor).collect()
+    }
+
+    /// The element type and length of the list that is bound.
+    pub fn list_ty(&self, name: &str) -> Result<(TensorType, Option<usize>), OpError> {
+        let operand = match self.operation.inputs.get(name) {
+            Some(Arg::One(operand)) => operand,
+            Some(Arg::Many(_)) => return Err(self.error(format!("`{name}` must not be a tuple"))),
+            None => return Err(self.error(format!("parameter `{name}` is missing"))),
+        };
+        match self.operand_ty(operand) {
+            Type::List { element, len } => match *element {
+                Type::Tensor(element) => Ok((element, len)),
+                other => Err(self.error(format!("`{name}` must hold tensors, found {other}"))),
+            },
+            other => Err(self.error(format!("`{name}` must be a list, found {other}"))),
+        }
+    }
+
+    /// The members of a tuple that are known here, as tensors in memory.
+    ///
+    /// # Errors
+    /// If one is not.
+    pub fn tuple(&self, name: &str) -> Result<Vec<Tensor>, OpError> {
+        let arg = self.operation.inputs.get(name);
+        let arg = arg.ok_or_else(|| self.error(format!("parameter `{name}` is missing")))?;
+        let known = |operand: &Operand| match operand {
+            Operand::Value(id) => self.env.constant(*id),
+            Operand::Literal(literal) => literal.as_tensor().cloned(),
+        };
+        let unknown = || self.error(format!("`{name}` must be known when the program is compiled"));
+        arg.operands().iter().map(|operand| known(operand).ok_or_else(unknown)).collect()
     }
 
     /// Whether the parameter is bound to something whose elements are known here.
@@ -225,6 +266,37 @@ impl<'a> Params<'a> {
             (Some(t), _) => Err(self.wrong(name, "a string", &t)),
             (None, DefaultValue::Str(v)) => Ok(v.to_owned()),
             (None, _) => Err(self.error(format!("parameter `{name}` is missing"))),
+        }
+    }
+
+    /// The rank of the factors of an `einsum`: 4 for `nchw,nwhu->nchu` in any letters, 3 for
+    /// `chw,whu->chu`.
+    pub fn einsum_rank(&self) -> Result<usize, OpError> {
+        let text = self.string("equation")?;
+        let plain: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        // The same equation with its letters numbered as they come.
+        let mut letters: Vec<char> = vec![];
+        let numbered: String = plain
+            .chars()
+            .map(|c| match c.is_ascii_alphabetic() {
+                true => {
+                    let known = letters.iter().position(|&l| l == c);
+                    let at = known.unwrap_or_else(|| {
+                        letters.push(c);
+                        letters.len() - 1
+                    });
+                    char::from_digit(at as u32 % 36, 36).unwrap_or('?')
+                }
+                false => c,
+            })
+            .collect();
+        let numbers = !plain.chars().any(|c| c.is_ascii_digit());
+        match numbered.as_str() {
+            "0123,0324->0124" if numbers => Ok(4),
+            "012,213->013" if numbers => Ok(3),
+            _ => Err(self.error(format!(
+                "`equation` is \"{text}\"; it is nchw,nwhu->nchu or chw,whu->chu, in any letters"
+            ))),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Programs: functions of operations over values, in static single assignment.
 
 use crate::{Literal, Op, Type};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 /// A whole program: what a `.mil` file or an ML Program holds.
@@ -217,6 +217,27 @@ impl Operation {
             Operand::Value(id) => Some(*id),
             Operand::Literal(_) => None,
         })
+    }
+
+    /// The values it reads that are defined outside of it: its operands and what its nested blocks
+    /// read of the blocks around them. Each once.
+    pub fn reads(&self) -> Vec<ValueId> {
+        let mut own: Vec<ValueId> = vec![];
+        let mut read: Vec<ValueId> = self.operands().collect();
+        for block in &self.blocks {
+            own.extend(&block.inputs);
+            block.visit(&mut |operation| {
+                read.extend(operation.operands());
+                own.extend(operation.blocks.iter().flat_map(|b| &b.inputs));
+                read.extend(operation.blocks.iter().flat_map(|b| &b.outputs));
+                own.extend(&operation.outputs);
+            });
+            read.extend(&block.outputs);
+        }
+        let own: HashSet<ValueId> = own.into_iter().collect();
+        let mut seen = HashSet::new();
+        read.retain(|id| !own.contains(id) && seen.insert(*id));
+        read
     }
 
     /// The value bound to a parameter, if it is a single value.

@@ -4,13 +4,14 @@
 //! - types have a rank and size that memory can hold ([`crate::shape::is_addressable`]);
 //! - blocks nest at most 64 deep, and every id is that of a value;
 //! - names of values are identifiers, unique among all values in scope (a nested block sees the
-//!   values of the blocks around it and hides none);
+//!   values of the blocks around it and hides none; what it defines ends with it);
 //! - every value is defined once, and before it is read, in a block that the reader can see;
 //! - every operation exists in the function's operator set;
 //! - its arguments fit the op's row of the table and each other, and there are as many results as
 //!   inference gives, each of a compatible type;
 //! - a `const` has a `val` whose type is the declared one;
-//! - operations have no nested blocks (no op of the table takes any);
+//! - only ops that take nested blocks have any, as many as they take; the blocks' inputs and
+//!   outputs have the types that the op says;
 //! - outputs of functions and blocks are visible where they are given.
 //!
 //! All problems are reported, in source order.
@@ -48,6 +49,7 @@ pub fn verify_function(function: &Function) -> Vec<Diagnostic> {
         visible: vec![false; function.values.len()],
         defined: vec![false; function.values.len()],
         names: HashMap::new(),
+        scope: vec![],
         problems: vec![],
     };
     if !is_identifier(&function.name) {
@@ -75,6 +77,8 @@ struct Verifier<'a> {
     visible: Vec<bool>,
     defined: Vec<bool>,
     names: HashMap<&'a str, ValueId>,
+    /// What is visible, in order of definition.
+    scope: Vec<ValueId>,
     problems: Vec<Diagnostic>,
 }
 
@@ -136,8 +140,10 @@ impl<'a> Verifier<'a> {
                 self.problem(span, format!("{}: `{name}` is not defined before", op.name()));
             }
         }
-        if !operation.blocks.is_empty() {
+        if !operation.blocks.is_empty() && !op.takes_blocks() {
             self.problem(span, format!("{}: it takes no nested blocks", op.name()));
+        } else {
+            operation.blocks.iter().for_each(|block| self.nested(block, span, env));
         }
         // Types are judged only where the operands can be: one mistake gives one message.
         if self.problems.len() == before {
@@ -145,6 +151,22 @@ impl<'a> Verifier<'a> {
         }
         for &id in &operation.outputs {
             self.define(id, span);
+        }
+    }
+
+    /// A block of an operation; what it defines is gone after it.
+    fn nested(&mut self, block: &'a Block, span: Span, env: &FunctionEnv<'_>) {
+        let outside = self.scope.len();
+        for &id in &block.inputs {
+            self.define(id, span);
+        }
+        self.block(block, env);
+        for id in self.scope.drain(outside..) {
+            self.visible[id.index()] = false;
+            let name = self.function.value(id).name.as_str();
+            if self.names.get(name) == Some(&id) {
+                self.names.remove(name);
+            }
         }
     }
 
@@ -181,6 +203,7 @@ impl<'a> Verifier<'a> {
             return self.problem(span, format!("`{name}` is defined twice"));
         }
         self.visible[id.index()] = true;
+        self.scope.push(id);
         if let Some(ty) = tensor_within(self.function.ty(id))
             && !crate::shape::is_addressable(ty)
         {
@@ -189,14 +212,15 @@ impl<'a> Verifier<'a> {
         if !is_identifier(name) {
             self.problem(span, format!("`{name}` is not an identifier"));
         }
-        if self.names.insert(name, id).is_some() {
+        if let Some(first) = self.names.insert(name, id) {
+            self.names.insert(name, first);
             self.problem(span, format!("two values are called `{name}`"));
         }
     }
 }
 
-/// `[A-Za-z_][A-Za-z0-9_@]*`.
-fn is_identifier(name: &str) -> bool {
+/// Whether this can be the name of a value or a function: `[A-Za-z_][A-Za-z0-9_@]*`.
+pub fn is_identifier(name: &str) -> bool {
     let first = name.chars().next();
     first.is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '@')

@@ -106,6 +106,27 @@ impl Weights {
     /// The tensor that a reference names. Of the file, only the record's metadata and the
     /// tensor's bytes are read.
     pub fn load(&self, blob: &BlobRef) -> Result<Tensor, BlobError> {
+        self.record(blob, |record| record.load())
+    }
+
+    /// Gives the bytes of the tensor that a reference names part by part, so that no tensor has to
+    /// be in memory. The parts together are what [`Weights::load`] gives.
+    ///
+    /// # Errors
+    /// As [`Weights::load`], and what `take` gives.
+    pub fn stream(
+        &self,
+        blob: &BlobRef,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), BlobError>,
+    ) -> Result<(), BlobError> {
+        self.record(blob, |record| record.stream(take))
+    }
+
+    fn record<T>(
+        &self,
+        blob: &BlobRef,
+        read: impl FnOnce(&mut Record<'_>) -> Result<T, BlobError>,
+    ) -> Result<T, BlobError> {
         if let Source::None = self.source {
             return Err(BlobError::NoDirectory(blob.path.clone()));
         }
@@ -113,17 +134,17 @@ impl Weights {
         match &self.source {
             Source::None => Err(BlobError::NoDirectory(blob.path.clone())),
             Source::Directory(directory) => {
-                let (file, path) = open(directory, path, &blob.path)?;
+                let (mut file, path) = open(directory, path, &blob.path)?;
                 let io_error = |source| BlobError::Io { path: path.clone(), source };
                 let length = file.metadata().map_err(io_error)?.len();
-                Record { blob, file, length, io_error: &io_error }.load()
+                read(&mut Record { blob, file: &mut file, length, io_error: &io_error })
             }
             Source::Memory(files) => {
                 let bytes = files.get(path).ok_or_else(|| absent(&blob.path))?;
                 let io_error = |source| BlobError::Io { path: PathBuf::from(&blob.path), source };
                 let length = bytes.len() as u64;
-                Record { blob, file: io::Cursor::new(&bytes[..]), length, io_error: &io_error }
-                    .load()
+                let mut file = io::Cursor::new(&bytes[..]);
+                read(&mut Record { blob, file: &mut file, length, io_error: &io_error })
             }
         }
     }
@@ -172,16 +193,50 @@ fn open(directory: &Path, path: &str, written: &str) -> Result<(File, PathBuf), 
     Err(BlobError::Path { path: written.to_owned(), reason })
 }
 
+/// A file or bytes in memory.
+trait Input: Read + Seek {}
+
+impl<T: Read + Seek> Input for T {}
+
 /// A record of an open file.
-struct Record<'a, F> {
+struct Record<'a> {
     blob: &'a BlobRef,
-    file: F,
+    file: &'a mut dyn Input,
     length: u64,
     io_error: &'a dyn Fn(io::Error) -> BlobError,
 }
 
-impl<F: Read + Seek> Record<'_, F> {
-    fn load(mut self) -> Result<Tensor, BlobError> {
+/// Bytes of a part that is streamed.
+const PART: u64 = 1 << 20;
+
+impl Record<'_> {
+    fn load(&mut self) -> Result<Tensor, BlobError> {
+        let (at, needed) = self.locate()?;
+        let mut bytes = self.read(at, needed, "its data")?;
+        self.clean(&mut bytes, true);
+        let BlobRef { dtype, ref dims, .. } = *self.blob;
+        Tensor::from_bytes(dtype, dims, bytes).map_err(|e| self.error(e.to_string()))
+    }
+
+    fn stream(
+        &mut self,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), BlobError>,
+    ) -> Result<(), BlobError> {
+        let (at, needed) = self.locate()?;
+        self.check(at, needed, "its data")?;
+        let mut done = 0;
+        while done < needed {
+            let size = PART.min(needed - done);
+            let mut bytes = self.read(at + done, size, "its data")?;
+            done += size;
+            self.clean(&mut bytes, done == needed);
+            take(&bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Where the tensor's bytes are: position and number.
+    fn locate(&mut self) -> Result<(u64, u64), BlobError> {
         let BlobRef { dtype, ref dims, offset, .. } = *self.blob;
         let count = element_count(dims).filter(|_| dtype != DataType::String);
         let needed = count.and_then(|n| dtype.packed_bytes(n));
@@ -205,18 +260,24 @@ impl<F: Read + Seek> Record<'_, F> {
             let message = format!("{dtype} of shape {dims:?} takes {needed} bytes, it has {size}");
             return Err(self.error(message));
         }
-        let mut bytes = self.read(data, needed as u64, "its data")?;
+        Ok((data, needed as u64))
+    }
+
+    /// Takes out of a part what means nothing but would make equal tensors differ.
+    fn clean(&self, bytes: &mut [u8], is_last: bool) {
+        let dtype = self.blob.dtype;
         if dtype == DataType::Bool {
             bytes.iter_mut().for_each(|b| *b = u8::from(*b != 0));
         }
+        let count = element_count(&self.blob.dims);
         let used = count.map_or(0, |n| n % 8 * dtype.bits() % 8);
         if let Some(last) = bytes.last_mut()
             && used != 0
+            && is_last
         {
-            // The unused high bits mean nothing, but would make equal tensors differ.
+            // The unused high bits.
             *last &= (1 << used) - 1;
         }
-        Tensor::from_bytes(dtype, dims, bytes).map_err(|e| self.error(e.to_string()))
     }
 
     /// The program says what the type is; the file's own idea is only checked where writers agree
@@ -233,20 +294,23 @@ impl<F: Read + Seek> Record<'_, F> {
 
     /// Reads a part of the file after making sure that it is there.
     fn read(&mut self, at: u64, length: u64, what: &str) -> Result<Vec<u8>, BlobError> {
-        let end = at.checked_add(length).filter(|&end| end <= self.length);
-        if end.is_none() {
-            let size = self.length;
-            let message = format!(
-                "{what} ({length} bytes from byte {at}) is not in the file of {size} bytes"
-            );
-            return Err(self.error(message));
-        }
+        self.check(at, length, what)?;
         let length = usize::try_from(length)
             .map_err(|_| self.error(format!("{what} is more than memory can address")))?;
         let mut bytes = vec![0; length];
         self.file.seek(SeekFrom::Start(at)).map_err(self.io_error)?;
         self.file.read_exact(&mut bytes).map_err(self.io_error)?;
         Ok(bytes)
+    }
+
+    fn check(&self, at: u64, length: u64, what: &str) -> Result<(), BlobError> {
+        if at.checked_add(length).is_some_and(|end| end <= self.length) {
+            return Ok(());
+        }
+        let size = self.length;
+        let message =
+            format!("{what} ({length} bytes from byte {at}) is not in the file of {size} bytes");
+        Err(self.error(message))
     }
 
     fn error(&self, reason: String) -> BlobError {

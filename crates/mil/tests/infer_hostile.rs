@@ -2,9 +2,9 @@
 //! gives can be worked with.
 
 use anemone_mil::{
-    Arg, DataType, Dim, Env, Function, FunctionBuilder, FunctionEnv, Literal, OPS, Op, OpSpec,
-    Operation, Opset, ParamSpec, ParamType, Program, Shape, Span, Tensor, TensorType, Type, Value,
-    ValueId, infer, shape, verify,
+    Arg, Block, DataType, Dim, Env, Function, FunctionBuilder, FunctionEnv, Literal, OPS, Op,
+    OpSpec, Operand, Operation, Opset, ParamSpec, ParamType, Program, Shape, Span, Tensor,
+    TensorType, Type, Value, ValueId, infer, shape, verify,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -40,9 +40,35 @@ impl Choices<'_> {
     }
 
     fn literal(&mut self, dtype: DataType) -> Tensor {
+        if self.below(8) == 0 && dtype != DataType::String {
+            // A tensor of some axes, as weights are.
+            let dims: Vec<usize> =
+                (0..1 + self.below(4)).map(|_| self.of(&[1, 2, 4, 0, 3])).collect();
+            let count = dims.iter().product();
+            return match dtype.is_float() {
+                true => Tensor::from_f64s(dtype, &dims, &vec![0.5; count]).unwrap(),
+                false => Tensor::from_i64s(dtype, &dims, &vec![1; count]).unwrap(),
+            };
+        }
         if dtype == DataType::String {
-            let words =
-                ["same", "custom", "valid", "same_lower", "int8", "fp16", "reflect", "EXACT", "?"];
+            let words = [
+                "same",
+                "custom",
+                "valid",
+                "same_lower",
+                "int8",
+                "fp16",
+                "reflect",
+                "EXACT",
+                "?",
+                "chw,whu->chu",
+                "forward",
+                "bidirectional",
+                "tanh",
+                "int32",
+                "probs",
+                "fp32",
+            ];
             return Tensor::string(self.of(&words));
         }
         let count = self.of(&[1, 2, 3, 4, 0, 6]);
@@ -59,6 +85,27 @@ impl Choices<'_> {
         let values: Vec<i64> = (0..count).map(|_| self.of(&numbers)).collect();
         Tensor::from_i64s(dtype, dims, &values).unwrap()
     }
+}
+
+/// Dims that fit each other, for ops that random ones hardly ever fit.
+fn usual(op: Op, name: &str) -> Option<&'static [usize]> {
+    Some(match (op, name) {
+        (Op::NonMaximumSuppression, "boxes") => &[2, 4, 4],
+        (Op::NonMaximumSuppression, "scores") => &[2, 4, 4],
+        (Op::Einsum, _) => &[2, 3, 2],
+        (Op::Lstm | Op::Gru | Op::Rnn, "x") => &[2, 1, 3],
+        (Op::Lstm | Op::Gru | Op::Rnn, "initial_h" | "initial_c") => &[1, 1],
+        (Op::Lstm, "weight_ih" | "weight_ih_back") => &[4, 3],
+        (Op::Gru, "weight_ih") => &[3, 3],
+        (Op::Rnn, "weight_ih") => &[1, 3],
+        (Op::Lstm, "weight_hh" | "weight_hh_back") => &[4, 1],
+        (Op::Gru, "weight_hh") => &[3, 1],
+        (Op::Rnn, "weight_hh") => &[1, 1],
+        (Op::Lstm, "bias" | "bias_back") => &[4],
+        (Op::Lstm, "peephole" | "peephole_back") | (Op::Gru, "bias" | "input_bias") => &[3],
+        (Op::Rnn, "bias") => &[1],
+        _ => return None,
+    })
 }
 
 /// A function of one operation.
@@ -78,13 +125,46 @@ fn function(spec: &OpSpec, choices: &mut Choices) -> Function {
         let arg = match &param.ty {
             ParamType::Tensor(letter, set) => {
                 let dtype = dtype(choices, if *letter == 'I' { &[DataType::Int64] } else { set });
-                operand(&mut function, param, choices, dtype)
+                match usual(spec.op, param.name).filter(|_| choices.below(8) > 0) {
+                    Some(dims) => input(&mut function, Type::tensor(dtype, dims)).into(),
+                    None => operand(&mut function, param, choices, dtype),
+                }
+            }
+            ParamType::Tuple
+                if matches!(param.name, "elem_shape" | "begins" | "ends" | "end_masks") =>
+            {
+                let dtype =
+                    if param.name == "end_masks" { DataType::Bool } else { DataType::Int64 };
+                let values =
+                    (0..choices.below(3)).map(|_| Operand::Literal(choices.literal(dtype).into()));
+                Arg::Many(values.collect())
             }
             ParamType::Tuple => {
-                let values: Vec<ValueId> = (0..choices.below(4))
+                let ty = |choices: &mut Choices| match usual(spec.op, param.name) {
+                    Some(dims) if choices.below(4) > 0 => Type::tensor(DataType::Fp32, dims),
+                    _ => choices.ty(DataType::Fp32).into(),
+                };
+                let values: Vec<ValueId> =
+                    (0..choices.below(4)).map(|_| input(&mut function, ty(choices))).collect();
+                Arg::from(&values[..])
+            }
+            ParamType::Values => {
+                let values: Vec<ValueId> = (0..choices.below(3))
                     .map(|_| input(&mut function, choices.ty(DataType::Fp32).into()))
                     .collect();
                 Arg::from(&values[..])
+            }
+            ParamType::List if param.constant => {
+                let ty = Type::List { element: Box::new(Type::scalar(DataType::Int64)), len: None };
+                let items = (0..choices.below(4))
+                    .map(|i| Tensor::from_i64s(DataType::Int64, &[], &[i as i64]));
+                let items = items.map(|item| item.unwrap().into()).collect();
+                Arg::from(Literal::List { ty, items })
+            }
+            ParamType::List => {
+                let element = Box::new(choices.ty(DataType::Fp32).into());
+                let len = Some(choices.below(3)).filter(|_| choices.below(2) == 0);
+                input(&mut function, Type::List { element, len }).into()
             }
             ParamType::State => {
                 let inner = choices.ty(DataType::Fp16).into();
@@ -103,11 +183,43 @@ fn function(spec: &OpSpec, choices: &mut Choices) -> Function {
         inputs,
         attributes,
         outputs: vec![],
-        blocks: vec![],
+        blocks: if spec.op.takes_blocks() { blocks(&mut function, choices) } else { vec![] },
         span: Span::default(),
     };
     function.body.operations.push(operation);
     function
+}
+
+/// Blocks with a few inputs, which they give back, or other values from around.
+fn blocks(function: &mut Function, choices: &mut Choices) -> Vec<Block> {
+    let flag = input(function, Type::scalar(DataType::Bool));
+    let small = |choices: &mut Choices| -> Type {
+        let dim = choices.of(&[Dim::Fixed(2), Dim::Unknown, Dim::Fixed(1)]);
+        let shape = match choices.below(4) {
+            0 => Shape::Unranked,
+            _ => Shape::Ranked(vec![dim; choices.of(&[2, 3, 4])]),
+        };
+        TensorType { dtype: DataType::Fp32, shape }.into()
+    };
+    let around = small(choices);
+    let around = input(function, around);
+    (0..choices.of(&[2, 2, 2, 0, 1, 3]))
+        .map(|_| {
+            let mut block = Block::default();
+            for _ in 0..choices.below(3) {
+                let id = ValueId(function.values.len() as u32);
+                let ty = small(choices);
+                function.values.push(Value { name: format!("v{}", id.0), ty });
+                block.inputs.push(id);
+            }
+            block.outputs = match choices.below(3) {
+                0 => vec![flag],
+                1 => vec![around],
+                _ => block.inputs.clone(),
+            };
+            block
+        })
+        .collect()
 }
 
 fn operand(f: &mut Function, param: &ParamSpec, choices: &mut Choices, dtype: DataType) -> Arg {

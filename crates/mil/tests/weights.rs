@@ -57,6 +57,32 @@ fn every_type_comes_back_from_memory_and_disk() {
 }
 
 #[test]
+fn a_record_is_copied_as_it_is_read() {
+    let mut tensors = samples();
+    // Longer than the parts in which records are copied.
+    let long: Vec<i64> = (0..(3 << 20) + 5).map(|i| i % 7).collect();
+    tensors.push(Tensor::from_i64s(DataType::Uint3, &[long.len()], &long).expect("as many"));
+    tensors.push(Tensor::from_i64s(DataType::Uint8, &[long.len()], &long).expect("as many"));
+    let mut first = BlobWriter::in_memory();
+    let references: Vec<BlobRef> = tensors
+        .iter()
+        .map(|tensor| reference(tensor, first.push(tensor).expect("the type can be stored")))
+        .collect();
+    let bytes = first.into_bytes().expect("memory takes all writes");
+    let weights = Weights::in_memory([("weights/weight.bin", bytes.clone())]);
+    let mut second = BlobWriter::in_memory();
+    for reference in &references {
+        assert_eq!(second.copy(&weights, reference).expect("it is there"), reference.offset);
+    }
+    assert!(second.into_bytes().expect("memory takes all writes") == bytes);
+    // What cannot be loaded cannot be copied.
+    let mut third = BlobWriter::in_memory();
+    let absent = BlobRef { offset: 1 << 40, ..references[0].clone() };
+    let error = third.copy(&weights, &absent).expect_err("it is behind the end").to_string();
+    assert_eq!(error, weights.load(&absent).expect_err("it is behind the end").to_string());
+}
+
+#[test]
 fn a_writer_that_is_dropped_leaves_nothing() {
     let folder = Folder::new("dropped");
     let path = folder.0.join("w.bin");

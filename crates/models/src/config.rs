@@ -230,12 +230,17 @@ impl Config {
     }
 }
 
-/// Refuses a number that is not positive and finite.
+/// Refuses a number that is not positive and finite, in the single precision of programs too.
 pub(crate) fn positive(field: &'static str, number: f64) -> Result<(), Error> {
-    match number.is_finite() && number > 0.0 {
-        true => Ok(()),
-        false => Err(Error::config(field, number, "it must be positive and finite")),
+    let single = number as f32;
+    if !(number.is_finite() && number > 0.0) {
+        return Err(Error::config(field, number, "it must be positive and finite"));
     }
+    if !(single.is_finite() && single > 0.0) {
+        let found = format!("{number:e}");
+        return Err(Error::config(field, found, "single precision must have such a number"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -278,6 +283,10 @@ mod tests {
         assert_eq!(
             refusal(|c| c.norm_eps = f64::NAN),
             "`norm_eps` is NaN; it must be positive and finite"
+        );
+        assert_eq!(
+            refusal(|c| c.norm_eps = 1e-60),
+            "`norm_eps` is 1e-60; single precision must have such a number"
         );
         assert!(refusal(|c| c.layers = usize::MAX).starts_with("`layers` is"));
         let huge = i32::MAX as usize;

@@ -42,7 +42,7 @@ impl Cache {
     }
 
     fn append(&mut self, k_new: &Array, v_new: &Array) {
-        let (groups, seq, width) = (k_new.dims[0], k_new.dims[1], k_new.dims[2]);
+        let [groups, seq, width] = [1, 2, 3].map(|axis| k_new.dims[axis]);
         let capacity = self.k.dims[1];
         for (cache, new) in [(&mut self.k, k_new), (&mut self.v, v_new)] {
             for group in 0..groups {
@@ -88,7 +88,7 @@ fn a_layer_with_a_cache_continues_a_sequence() {
             let mut y = vec![];
             for step in [4, 2, 1, 1, 1] {
                 let start = cache.used;
-                let shape = CacheShape { seq: step, capacity: seq };
+                let shape = CacheShape { batch: 1, seq: step, capacity: seq };
                 let function = models::cached_layer(&config, shape, compute).expect("it is built");
                 let part = &x.data[start * config.dim..][..step * config.dim];
                 let part = Array::new(&[1, step, config.dim], part.to_vec());
@@ -102,7 +102,7 @@ fn a_layer_with_a_cache_continues_a_sequence() {
                 let outputs = call(&evaluate, &function, &pool);
                 if start == 0 {
                     // The first tokens need no cache.
-                    let shape = CacheShape { seq: step, capacity: 0 };
+                    let shape = CacheShape { batch: 1, seq: step, capacity: 0 };
                     let function = models::cached_layer(&config, shape, compute).expect("built");
                     let first = call(&evaluate, &function, &pool);
                     for (name, array) in &first {
@@ -269,7 +269,7 @@ fn what_does_not_fit_the_model_is_refused() {
         refusal(models::head(&config, shape(1, 4), TokenMajor, DataType::Int8)),
         "matrix products in int8 are not offered; choose fp32, bf16 or fp16"
     );
-    let cache = CacheShape { seq: 2, capacity: 1 << 30 };
+    let cache = CacheShape { batch: 1, seq: 2, capacity: 1 << 30 };
     assert_eq!(
         refusal(models::cached_layer(&config, cache, DataType::Fp32)),
         "capacity is 1073741824; it must be from 1 to 1073741823"

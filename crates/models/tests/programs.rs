@@ -23,7 +23,7 @@ fn outputs(function: &Function) -> Vec<String> {
 
 fn all_functions(config: &Config, compute: DataType) -> Vec<Function> {
     let shape = Shape { batch: 2, seq: 6 };
-    let cache = CacheShape { seq: 3, capacity: 10 };
+    let cache = CacheShape { batch: 1, seq: 3, capacity: 10 };
     let built = [
         models::embed(config, shape, TokenMajor, compute),
         models::layer(config, shape, TokenMajor, compute),
@@ -109,17 +109,17 @@ fn functions_take_and_give_what_they_say() {
             "x: tensor<fp32, [1, 3, 192]>",
             "rope_cos: tensor<fp32, [3, 16]>",
             "rope_sin: tensor<fp32, [3, 16]>",
-            "k_cache: tensor<fp32, [2, 10, 32]>",
-            "v_cache: tensor<fp32, [2, 10, 32]>",
-            "mask: tensor<fp32, [3, 10]>"
+            "k_cache: tensor<fp32, [1, 2, 10, 32]>",
+            "v_cache: tensor<fp32, [1, 2, 10, 32]>",
+            "mask: tensor<fp32, [1, 3, 10]>"
         ]
     );
     assert_eq!(
         outputs(cached),
         [
             "y: tensor<fp32, [1, 3, 192]>",
-            "k_new: tensor<fp32, [2, 3, 32]>",
-            "v_new: tensor<fp32, [2, 3, 32]>"
+            "k_new: tensor<fp32, [1, 2, 3, 32]>",
+            "v_new: tensor<fp32, [1, 2, 3, 32]>"
         ]
     );
 }
@@ -127,7 +127,7 @@ fn functions_take_and_give_what_they_say() {
 #[test]
 fn the_first_tokens_need_no_cache() {
     for (name, config) in PRESETS {
-        let shape = CacheShape { seq: 3, capacity: 0 };
+        let shape = CacheShape { batch: 1, seq: 3, capacity: 0 };
         let function = cached_layer(config, shape, DataType::Bf16).expect("it is built");
         let named = |input: &str| function.input(input).is_some();
         assert!(named("x") && named("wo"), "{name}");

@@ -1,6 +1,6 @@
 //! What passes share: changing a finished function.
 
-use mil::{Arg, Function, Operand, Tensor, ValueId};
+use mil::{Arg, Block, Function, Operand, Operation, Tensor, ValueId};
 use std::collections::{BTreeSet, HashMap};
 
 /// In debug builds, whether the function is valid, for [`assert_still_valid`].
@@ -18,35 +18,58 @@ pub(crate) fn assert_still_valid(was_valid: bool, pass: &str, function: &Functio
 
 /// Calls `f` on every value reference of the function but definitions.
 pub(crate) fn for_each_use(function: &mut Function, mut f: impl FnMut(&mut ValueId)) {
-    for operation in &mut function.body.operations {
-        for arg in operation.inputs.values_mut() {
-            let operands = match arg {
-                Arg::One(operand) => std::slice::from_mut(operand),
-                Arg::Many(operands) => operands.as_mut_slice(),
-            };
-            for operand in operands {
-                if let Operand::Value(id) = operand {
-                    f(id);
-                }
+    in_block(&mut function.body, &mut f);
+}
+
+fn in_block(block: &mut Block, f: &mut impl FnMut(&mut ValueId)) {
+    for operation in &mut block.operations {
+        for_each_operand(operation, f);
+    }
+    block.outputs.iter_mut().for_each(f);
+}
+
+/// Calls `f` on every value that the operation, or an operation of its blocks, refers to.
+pub(crate) fn for_each_operand(operation: &mut Operation, f: &mut impl FnMut(&mut ValueId)) {
+    for arg in operation.inputs.values_mut() {
+        let operands = match arg {
+            Arg::One(operand) => std::slice::from_mut(operand),
+            Arg::Many(operands) => operands.as_mut_slice(),
+        };
+        for operand in operands {
+            if let Operand::Value(id) = operand {
+                f(id);
             }
         }
     }
-    function.body.outputs.iter_mut().for_each(f);
+    for block in &mut operation.blocks {
+        in_block(block, f);
+    }
+}
+
+/// Calls `f` on every value that a block or its operations define.
+fn for_each_definition(block: &mut Block, f: &mut impl FnMut(&mut ValueId)) {
+    block.inputs.iter_mut().for_each(&mut *f);
+    for operation in &mut block.operations {
+        operation.outputs.iter_mut().for_each(&mut *f);
+        for block in &mut operation.blocks {
+            for_each_definition(block, f);
+        }
+    }
 }
 
 /// Drops the values that nothing defines any longer and numbers the others anew.
 pub(crate) fn compact(function: &mut Function) {
     let mut order: Vec<ValueId> = function.inputs.clone();
-    order.extend(function.body.operations.iter().flat_map(|operation| &operation.outputs));
+    for_each_definition(&mut function.body, &mut |id| order.push(*id));
     let mut renumbered = vec![None; function.values.len()];
     let mut values = Vec::with_capacity(order.len());
     for id in order {
         renumbered[id.index()] = Some(ValueId(values.len() as u32));
         values.push(function.value(id).clone());
     }
-    let new = |id: &mut ValueId| *id = renumbered[id.index()].expect("a used value is defined");
-    function.inputs.iter_mut().for_each(new);
-    function.body.operations.iter_mut().flat_map(|o| &mut o.outputs).for_each(new);
+    let mut new = |id: &mut ValueId| *id = renumbered[id.index()].expect("a used value is defined");
+    function.inputs.iter_mut().for_each(&mut new);
+    for_each_definition(&mut function.body, &mut new);
     for_each_use(function, new);
     function.values = values;
 }

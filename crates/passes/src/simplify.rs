@@ -43,7 +43,7 @@ pub fn run(function: &mut Function) -> Stats {
     };
     let was_valid = edit::is_valid(function);
     let before = count(function);
-    // Blocks would see values of the body; no op of the table has any.
+    // Nested blocks see values of the body, and nothing here looks into them.
     if function.body.operations.iter().all(|operation| operation.blocks.is_empty()) {
         while sweep(function) {}
         drop_dead(function);
@@ -188,6 +188,8 @@ fn is_all(tensor: &Tensor, value: f64) -> bool {
 fn key(operation: &Operation) -> Option<Key> {
     match operation.op {
         Op::ReadState | Op::WriteState => None,
+        // Two draws are not one.
+        op if op.is_random() => None,
         Op::Const => match operation.attributes.get("val")? {
             Literal::Tensor(t) if t.dtype() != DataType::String => {
                 Some(Key::Constant(t.dtype(), t.dims().to_vec(), t.bytes().to_vec()))

@@ -238,6 +238,24 @@ const WITHOUT_RULE: &[Op] = &[
     Op::Dequantize,                   // its input is an integer and its scale a constant
     Op::ReadState,                    // gradients do not flow through time
     Op::WriteState,
+    Op::ConstexprCast,                      // constants only
+    Op::ConstexprLutToDense,                // constants only
+    Op::ConstexprSparseToDense,             // constants only
+    Op::ConstexprLutToSparse,               // constants only
+    Op::ConstexprSparseBlockwiseShiftScale, // constants only
+    Op::NonMaximumSuppression,              // what it keeps depends on its scores
+    Op::Range1d,                            // its length depends on its ends
+    // Nested blocks and lists.
+    Op::Cond,
+    Op::WhileLoop,
+    Op::MakeList,
+    Op::ListWrite,
+    Op::ListRead,
+    Op::ListGather,
+    Op::ListScatter,
+    Op::ListLength,
+    Op::RandomCategorical, // what is drawn depends on the probabilities
+    Op::Classify,
     // Places that are computed would need gradients of their own, and few programs train them.
     Op::Resample,
     Op::Affine,

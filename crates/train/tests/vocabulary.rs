@@ -127,7 +127,7 @@ fn a_run_begins_with_the_parameters_of_the_whole_model() {
         for (name, surface) in trainer.whole_parameters().expect("nobody uses them") {
             let surface = surface.read().expect("nobody writes it");
             let mut saved = vec![f32::NAN; surface.as_slice::<f32>().len()];
-            let dims = checkpoint.parameters().tensors()[name].dims.clone();
+            let dims = checkpoint.parameters().get(name).expect("it is there").dims.clone();
             checkpoint.read_parameter(name, &dims, &mut saved).expect("it is there");
             assert!(saved == surface.as_slice::<f32>(), "{name}");
         }

@@ -174,7 +174,7 @@ impl<'a> Counter<'a> {
     fn kind(&self, operation: &Operation) -> Result<Kind, Error> {
         use Op::*;
         Ok(match operation.op {
-            Const | ConstexprAffineDequantize | ConstexprBlockwiseShiftScale => Kind::Constant,
+            Const => Kind::Constant,
             Identity | Reshape | ExpandDims | Squeeze => Kind::View,
             Transpose => match self.keeps_order(operation)? {
                 true => Kind::View,
@@ -193,6 +193,22 @@ impl<'a> Counter<'a> {
             | Square | Sin | Cos | Erf | Sigmoid | Silu | Tanh | Relu | Gelu | Clip | Softmax
             | ReduceSum | ReduceMean | ReduceMax | ReduceMin | ReduceLogSumExp | Cumsum
             | LayerNorm | Quantize | Dequantize => Kind::Map,
+
+            ConstexprAffineDequantize
+            | ConstexprBlockwiseShiftScale
+            | ConstexprCast
+            | ConstexprLutToDense
+            | ConstexprSparseToDense
+            | ConstexprLutToSparse
+            | ConstexprSparseBlockwiseShiftScale => Kind::Constant,
+            ReshapeLike | Flatten2d => Kind::View,
+            GatherNd | ScatterNd | OneHot | Fill | FillLike | Shape | Stack | BandPart
+            | ReverseSequence | MakeList | ListWrite | ListRead | ListGather | ListScatter
+            | ListLength => Kind::Move,
+            // What these take depends on values, or is no work of the engine's: a lower bound.
+            Topk | Argsort | NonZero | NonMaximumSuppression | Range1d | Einsum | Lstm | Gru
+            | Rnn | Cond | WhileLoop | RandomUniform | RandomNormal | RandomBernoulli
+            | RandomCategorical | Classify => Kind::Map,
             LogicalXor | Acos | Asin | Atan | Atanh | Tan | Sinh | Cosh | Ceil | Round | Exp2
             | Elu | LeakyRelu | Prelu | Relu6 | ClampedRelu | LinearActivation | ScaledTanh
             | SigmoidHard | Softplus | SoftplusParametric | Softsign | Threshold
@@ -401,16 +417,16 @@ fn per_element(op: Op) -> (f64, f64) {
 
 /// Bytes of a constant.
 pub(super) fn constant_bytes(operation: &Operation) -> f64 {
-    let literal = operation.attributes.get("val").or_else(|| {
-        // Old opsets keep a quantized weight among the attributes.
-        operation.attributes.get("quantized_data")
+    let is_constexpr = operation.op.is_constexpr();
+    // Old opsets keep a compressed weight among the attributes.
+    let literal = operation.attributes.iter().filter(|(name, _)| match is_constexpr {
+        true => operation.op.spec().param(name).is_some(),
+        false => *name == "val",
     });
-    // New ones have it, its scales and its offsets in place.
-    let stored = match operation.op {
-        Op::ConstexprBlockwiseShiftScale => &["data", "scale", "offset"][..],
-        _ => &[],
-    };
-    let operands = stored.iter().filter_map(|&name| operation.inputs.get(name)?.operands().first());
+    let literal = literal.map(|(_, literal)| literal);
+    // New ones have it in place, with its scales, offsets and tables.
+    let stored = operation.inputs.values().filter(|_| is_constexpr);
+    let operands = stored.flat_map(|arg| arg.operands());
     let in_place = operands.filter_map(|operand| match operand {
         Operand::Literal(literal) => Some(literal),
         Operand::Value(_) => None,
@@ -423,5 +439,5 @@ pub(super) fn constant_bytes(operation: &Operation) -> f64 {
         mil::Literal::Tensor(tensor) => Tensor::bytes(tensor).len() as f64,
         _ => 0.0,
     };
-    literal.into_iter().chain(in_place).map(bytes).sum()
+    literal.chain(in_place).map(bytes).sum()
 }

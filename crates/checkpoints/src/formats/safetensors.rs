@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Write;
+use std::marker::PhantomData;
 use std::path::Path;
 
 /// The longest header that is read, as in the format's own library.
@@ -39,7 +40,7 @@ pub fn open(path: &Path) -> Result<Tensors, Error> {
         read_into(&mut tensors, Input::open(&single)?)?;
         return Ok(tensors);
     }
-    let places = read_index(&Input::open(&index)?)?;
+    let places = shards(&Input::open(&index)?)?;
     for shard in places.values().collect::<BTreeSet<_>>() {
         read_into(&mut tensors, Input::open(&path.join(shard))?)?;
     }
@@ -74,7 +75,7 @@ fn read_into(tensors: &mut Tensors, input: Input) -> Result<(), Error> {
         return Err(refuse(format!("a header of {length} bytes does not fit a file of {size}")));
     }
     let header = cursor.bytes(length)?;
-    let header: Header =
+    let header: Named<Entry> =
         serde_json::from_slice(&header).map_err(|error| refuse(format!("header: {error}")))?;
     let data = 8 + length;
     let infos = header.0.into_iter().map(|(name, entry)| {
@@ -85,9 +86,6 @@ fn read_into(tensors: &mut Tensors, input: Input) -> Result<(), Error> {
     tensors.add(input, infos, Gaps::NoneFrom(data))
 }
 
-/// A header's entries, and all of them: a JSON map would drop one of two of the same name.
-struct Header(Vec<(String, Entry)>);
-
 #[derive(Deserialize)]
 struct Entry {
     dtype: String,
@@ -95,18 +93,21 @@ struct Entry {
     data_offsets: [u64; 2],
 }
 
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
+/// What an object says of tensors, and all of it: a JSON map would drop one of two of the same name.
+struct Named<T>(Vec<(String, T)>);
 
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Header;
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+            type Value = Named<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of tensors")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
                 let mut entries = vec![];
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
@@ -118,11 +119,11 @@ impl<'de> Deserialize<'de> for Header {
                     })?;
                     entries.push((name, entry));
                 }
-                Ok(Header(entries))
+                Ok(Named(entries))
             }
         }
 
-        deserializer.deserialize_map(Entries)
+        deserializer.deserialize_map(Entries(PhantomData))
     }
 }
 
@@ -160,24 +161,35 @@ fn tensor_info(name: &str, entry: &Entry, data: u64) -> Result<TensorInfo, Strin
     Ok(TensorInfo { name: name.to_owned(), dims, encoding, input: 0, start })
 }
 
-/// The shard of every tensor.
-fn read_index(index: &Input) -> Result<BTreeMap<String, String>, Error> {
+/// The shard of every tensor, as the list of shards has it: the name of a file beside the list.
+/// That file may be a link to anywhere, as in caches of downloaded models: links are made by who
+/// has the folder, and not by who has written the list.
+///
+/// # Errors
+/// If the list is malformed, names a tensor twice, or a shard that could be elsewhere.
+pub fn shards(index: &Input) -> Result<BTreeMap<String, String>, Error> {
     #[derive(Deserialize)]
     struct Index {
-        weight_map: BTreeMap<String, String>,
+        weight_map: Named<String>,
     }
     let bytes = index.read_all(MAX_INDEX)?;
     let read: Index =
         serde_json::from_slice(&bytes).map_err(|error| Error::format(index.path(), error))?;
-    for (name, shard) in &read.weight_map {
+    let mut places = BTreeMap::new();
+    for (name, shard) in read.weight_map.0 {
         // A name must not lead out of the directory.
         let plain = shard.ends_with(".safetensors") && !shard.contains(['/', '\\', '\0']);
         if !plain {
             let reason = format!("its shard {shard:?} is no name of a safetensors file");
-            return Err(Error::tensor(index.path(), name, reason));
+            return Err(Error::tensor(index.path(), &name, reason));
         }
+        if let Some(other) = places.get(&name) {
+            let reason = format!("it is said to be in `{other}` and in `{shard}`");
+            return Err(Error::tensor(index.path(), &name, reason));
+        }
+        places.insert(name, shard);
     }
-    Ok(read.weight_map)
+    Ok(places)
 }
 
 /// Writes one file. `visit` is called once for each tensor, in order.

@@ -104,7 +104,7 @@ pub(super) fn open(input: Input) -> Result<Found, Error> {
     let mut tensors = Tensors::default();
     tensors.add(input, infos, Gaps::Allowed)?;
     let format = Format::Blzt(version as u32);
-    Ok(Found { format, json, tensors, tokenizer: None, sidecars: vec![] })
+    Ok(Found { format, json, config: None, tensors, tokenizer: None, sidecars: vec![] })
 }
 
 /// What makes the file's numbers those of Hugging Face.

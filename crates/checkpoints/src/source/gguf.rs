@@ -24,7 +24,8 @@ pub(super) fn open(input: Input) -> Result<Found, Error> {
         ("tokenizer_config.json".to_owned(), Sidecar::Content(text.into_bytes()))
     });
     let sidecars = sidecars.into_iter().collect();
-    Ok(Found { format: Format::Gguf, json, tensors: gguf.tensors, tokenizer, sidecars })
+    let (format, tensors) = (Format::Gguf, gguf.tensors);
+    Ok(Found { format, json, config: None, tensors, tokenizer, sidecars })
 }
 
 /// What a `tokenizer_config.json` would say.
@@ -81,8 +82,15 @@ impl Keys<'_> {
         self.metadata.size(&format!("{}.{key}", self.prefix))
     }
 
-    fn number(&self, key: &str) -> Result<Option<f64>, Error> {
-        self.metadata.number(&format!("{}.{key}", self.prefix))
+    fn number(&self, key: &str) -> Result<Option<f64>, Problem> {
+        let key = format!("{}.{key}", self.prefix);
+        match self.metadata.number(&key)? {
+            // As JSON it would be null, which stands for what is usual.
+            Some(number) if !number.is_finite() => {
+                Err(Problem::Reason(format!("`{key}` is {number}; expected a finite number")))
+            }
+            number => Ok(number),
+        }
     }
 
     fn need<T>(&self, key: &str, found: Option<T>) -> Result<T, Problem> {

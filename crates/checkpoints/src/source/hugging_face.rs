@@ -45,6 +45,7 @@ fn found(folder: &Path, tensors: Tensors) -> Result<Found, Error> {
     Ok(Found {
         format: Format::HuggingFace,
         json,
+        config: Some(path),
         tensors,
         tokenizer: there(TOKENIZER).map(Tokenizer::File),
         sidecars: SIDECARS

@@ -123,7 +123,12 @@ pub(super) fn open(input: Input, path: Option<&Path>) -> Result<Found, Error> {
             table.position,
             input.size()
         );
-        return Err(refuse(reason));
+        return Err(match table.cut(input.size()) {
+            Some(name) => {
+                Error::tensor(input.path(), name, format!("the file ends in it: {reason}"))
+            }
+            None => refuse(reason),
+        });
     }
     let mut tensors = Tensors::default();
     tensors.add(input, table.tensors, Gaps::Allowed)?;
@@ -136,6 +141,7 @@ pub(super) fn open(input: Input, path: Option<&Path>) -> Result<Found, Error> {
     Ok(Found {
         format: Format::Llama2c(version),
         json,
+        config: None,
         tensors,
         tokenizer: tokenizer.transpose()?,
         sidecars: vec![],
@@ -169,6 +175,19 @@ impl Table {
         self.skip(encoding.size(dims)?)?;
         self.tensors.push(TensorInfo { name, dims: dims.to_vec(), encoding, input: 0, start });
         Ok(())
+    }
+
+    /// The first tensor that does not end within this many bytes.
+    fn cut(&self, size: u64) -> Option<&str> {
+        let ends_outside = |info: &&TensorInfo| {
+            let count = info.elements();
+            let end = match info.encoding {
+                Encoding::Int8 { group, scales } => scales + 4 * (count / group) as u64,
+                _ => info.start + 4 * count as u64,
+            };
+            end > size
+        };
+        self.tensors.iter().find(ends_outside).map(|info| info.name.as_str())
     }
 
     fn layers(&mut self, config: &Config, name: &str, encoding: Encoding) -> Result<(), String> {

@@ -4,13 +4,15 @@ mod blzt;
 mod gguf;
 mod hugging_face;
 pub(crate) mod llama2c;
+mod place;
 
 pub(crate) use blzt::layout as blzt_layout;
 pub(crate) use gguf::{file_name as gguf_name, layout as gguf_layout, llama3_divisors};
 pub(crate) use llama2c::layout as llama2c_layout;
+pub use place::Place;
 
 use crate::layout::Layout;
-use crate::{Error, Input, TensorInfo, Tensors};
+use crate::{Encoding, Error, Input, TensorInfo, Tensors};
 use models::{Config, Parameter, RopeStyle};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +67,8 @@ struct Found {
     format: Format,
     /// As a `config.json`.
     json: Value,
+    /// The file that it is in, if it is not the one that was opened.
+    config: Option<PathBuf>,
     tensors: Tensors,
     tokenizer: Option<Tokenizer>,
     sidecars: Vec<(String, Sidecar)>,
@@ -122,8 +126,9 @@ impl Source {
     }
 
     fn of(path: &Path, found: Found) -> Result<Source, Error> {
-        let Found { format, json, tensors, tokenizer, sidecars } = found;
-        let refuse = |source| Error::Config { path: path.to_owned(), source };
+        let Found { format, json, config, tensors, tokenizer, sidecars } = found;
+        let told = config.unwrap_or_else(|| path.to_owned());
+        let refuse = |source| Error::Config { path: told.clone(), source };
         let mut config = Config::from_hugging_face(&json).map_err(refuse)?;
         let interleaved = config.rope == RopeStyle::Interleaved;
         let mut unused: BTreeSet<&str> = tensors.iter().map(|info| info.name.as_str()).collect();
@@ -302,26 +307,30 @@ impl Source {
     /// Where [`Source::read`] does.
     pub fn read_all(
         &self,
-        targets: Vec<(&Parameter, &mut [f32])>,
+        targets: Vec<(&Parameter, Place)>,
         threads: usize,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<(), Error> {
         let parts = targets.into_iter().flat_map(|(parameter, out)| {
             let (rows, row) = self.rows_of_part(parameter);
             assert_eq!(out.len(), parameter.dims.iter().product::<usize>(), "{}", parameter.name);
-            let parts = out.chunks_mut(rows * row).enumerate();
+            let parts = out.split(rows * row).enumerate();
             parts.map(move |(index, part)| (parameter, index * rows, part))
         });
         let parts = Mutex::new(parts);
-        let work = || loop {
-            let part = parts.lock().expect("no thread panics while it takes a part").next();
-            let Some((parameter, first, out)) = part else { return Ok(()) };
-            if let Err(error) = self.read_rows(parameter, first, out) {
-                // The other threads find nothing more to do.
-                while parts.lock().expect("likewise").next().is_some() {}
-                return Err(error);
+        let work = || {
+            let mut wide = vec![];
+            loop {
+                let part = parts.lock().expect("no thread panics while it takes a part").next();
+                let Some((parameter, first, mut out)) = part else { return Ok(()) };
+                let read = |out: &mut [f32]| self.read_rows(parameter, first, out);
+                if let Err(error) = out.fill(&mut wide, read) {
+                    // The other threads find nothing more to do.
+                    while parts.lock().expect("likewise").next().is_some() {}
+                    return Err(error);
+                }
+                progress(out.len());
             }
-            progress(out.len());
         };
         std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads.max(1)).map(|_| scope.spawn(work)).collect();
@@ -331,6 +340,17 @@ impl Source {
             }
             result
         })
+    }
+
+    /// How all matrices of the model are stored, if that is in one type of 16 bits: such a type
+    /// holds them exactly in half the memory.
+    pub fn half_type(&self) -> Option<Encoding> {
+        let parameters = models::parameters(&self.config).ok()?;
+        let matrices = parameters.iter().filter(|parameter| parameter.dims.len() == 2);
+        let mut types = matrices.map(|matrix| self.stored(&matrix.name).map(|info| info.encoding));
+        let first = types.next()??;
+        let is_half = matches!(first, Encoding::BF16 | Encoding::F16);
+        (is_half && types.all(|other| other == Some(first))).then_some(first)
     }
 }
 

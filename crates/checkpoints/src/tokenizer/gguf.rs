@@ -16,20 +16,37 @@ pub(crate) fn from_gguf(metadata: &Metadata) -> Result<Option<Result<String, Str
     let kinds = match metadata.integers(&key("token_type"))? {
         None => vec![Kind::Normal; tokens.len()],
         Some(numbers) => {
-            let kinds = numbers.iter().map(|&number| Kind::of(number).unwrap_or(Kind::Normal));
-            kinds.collect()
+            // 0 is a kind that nobody has told.
+            let kind =
+                |&number: &i64| if number == 0 { Some(Kind::Normal) } else { Kind::of(number) };
+            let kinds: Vec<_> = numbers.iter().map_while(kind).collect();
+            if let Some(unknown) = numbers.get(kinds.len()) {
+                let reason = format!("token {} is of the unknown kind {unknown}", kinds.len());
+                return Ok(Some(Err(reason)));
+            }
+            kinds
         }
     };
     let scores = metadata.floats(&key("scores"))?;
     let merges = metadata.texts(&key("merges"))?;
-    let id = |name: &str| -> Result<Option<usize>, Error> {
-        let id = metadata.size(&key(&format!("{name}_token_id")))?;
-        Ok(id.map(|id| id as usize).filter(|&id| id < tokens.len()))
+    let mut outside = None;
+    let mut id = |name: &str| -> Result<Option<usize>, Error> {
+        let Some(id) = metadata.size(&key(&format!("{name}_token_id")))? else { return Ok(None) };
+        let place = usize::try_from(id).ok().filter(|&id| id < tokens.len());
+        if place.is_none() {
+            let count = tokens.len();
+            outside = Some(format!("the {name} token is {id}, but there are {count} tokens"));
+        }
+        Ok(place)
     };
     let flag = |name: &str| metadata.flag(&key(name));
     let spm = model == "llama";
     let before = if flag("add_bos_token")?.unwrap_or(spm) { id("bos")? } else { None };
     let after = if flag("add_eos_token")?.unwrap_or(false) { id("eos")? } else { None };
+    let unknown = if spm { id("unknown")? } else { None };
+    if let Some(reason) = outside {
+        return Ok(Some(Err(reason)));
+    }
     if kinds.len() != tokens.len() {
         let reason = format!("{} tokens, but the kinds of {}", tokens.len(), kinds.len());
         return Ok(Some(Err(reason)));
@@ -46,7 +63,7 @@ pub(crate) fn from_gguf(metadata: &Metadata) -> Result<Option<Result<String, Str
             scores: scores.to_vec(),
             kinds,
             space_before: flag("add_space_prefix")?.unwrap_or(true),
-            unknown: id("unknown")?,
+            unknown,
             before,
             after,
         };

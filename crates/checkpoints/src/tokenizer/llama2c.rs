@@ -5,8 +5,11 @@ use super::parsed::Parsed;
 use super::pieces::{Kind, Pieces, SPACE};
 use crate::{Error, Input};
 
-/// Reads the vocabulary of a model with this many tokens as a `tokenizer.json`.
-pub(crate) fn from_llama2c(input: &Input, count: usize) -> Result<String, Error> {
+/// Reads a `tokenizer.bin` of a model with this many tokens as the text of a `tokenizer.json`.
+///
+/// # Errors
+/// If it is malformed, or has another number of tokens.
+pub fn from_llama2c(input: &Input, count: usize) -> Result<String, Error> {
     let refuse = |reason: String| Error::format(input.path(), reason);
     let mut cursor = input.cursor();
     let longest = cursor.u32()?;

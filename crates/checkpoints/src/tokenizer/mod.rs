@@ -7,5 +7,6 @@ mod pieces;
 mod to_gguf;
 
 pub(crate) use gguf::from_gguf;
-pub(crate) use llama2c::{from_llama2c, to_llama2c};
+pub use llama2c::from_llama2c;
+pub(crate) use llama2c::to_llama2c;
 pub(crate) use to_gguf::{Hints, to_gguf};

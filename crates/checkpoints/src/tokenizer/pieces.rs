@@ -49,6 +49,11 @@ pub(super) struct Pieces {
     pub after: Option<usize>,
 }
 
+/// Pairs of all tokens together may be so many, and this many for each: real vocabularies have two
+/// or three, and a hostile one as many as all its tokens have bytes.
+const MOST_PAIRS: usize = 1 << 16;
+const MOST_PAIRS_PER_TOKEN: usize = 16;
+
 /// Tokens of more bytes are not looked at for pairs: cutting takes time by their square.
 const MAX_TOKEN: usize = 256;
 
@@ -58,6 +63,7 @@ impl Pieces {
         if let Some(id) = self.scores.iter().position(|score| score.is_nan()) {
             return Err(format!("the score of token {id} is not a number"));
         }
+        let merges = self.merges(&vocab)?;
         let prepend = json!({ "type": "Prepend", "prepend": SPACE });
         let replace = json!({ "type": "Replace", "pattern": { "String": " " }, "content": SPACE });
         let mut decoders = vec![
@@ -91,12 +97,13 @@ impl Pieces {
                 "byte_fallback": self.kinds.contains(&Kind::Byte),
                 "ignore_merges": false,
                 "vocab": object,
-                "merges": self.merges(&vocab),
+                "merges": merges,
             },
         }))
     }
 
-    fn merges<'a>(&'a self, vocab: &HashMap<&'a str, usize>) -> Vec<[&'a str; 2]> {
+    fn merges<'a>(&'a self, vocab: &HashMap<&'a str, usize>) -> Result<Vec<[&'a str; 2]>, String> {
+        let most = MOST_PAIRS + MOST_PAIRS_PER_TOKEN * self.tokens.len();
         let mut merges = vec![];
         for (id, token) in self.tokens.iter().enumerate() {
             let joined = matches!(self.kinds[id], Kind::Normal | Kind::UserDefined | Kind::Unused);
@@ -109,11 +116,17 @@ impl Pieces {
                     merges.push((self.scores[id], id, l, r, [left, right]));
                 }
             }
+            if merges.len() > most {
+                return Err(format!(
+                    "its {} tokens are made of more than {most} pairs of others",
+                    self.tokens.len()
+                ));
+            }
         }
         merges.sort_by(|a, b| {
             b.0.total_cmp(&a.0).then_with(|| (a.1, a.2, a.3).cmp(&(b.1, b.2, b.3)))
         });
-        merges.into_iter().map(|(.., pair)| pair).collect()
+        Ok(merges.into_iter().map(|(.., pair)| pair).collect())
     }
 }
 

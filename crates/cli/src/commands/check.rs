@@ -26,7 +26,7 @@ use std::path::PathBuf;
 /// Example: anemone check layer.mil --target m4 --range x=-8:8
 #[derive(Debug, Args)]
 pub struct Check {
-    /// A `.mil` file, or a `.mlmodelc` folder, which holds one called `model.mil`
+    /// A model of Core ML (.mlpackage, .mlmodelc or .mlmodel) or a program as text (.mil)
     #[arg(value_name = "PROGRAM", required_unless_present_any = ["explain", "list"])]
     program: Option<PathBuf>,
     /// What the program is for: m1 to m5, with :OS for the major version of macOS, such as m4:15
@@ -88,7 +88,7 @@ impl Check {
             return self.print(self.listed());
         }
         let path = self.program.as_deref().context("a program is needed")?;
-        let source = program::read(path)?;
+        let source = program::read(path)?.with_text();
         let ranges = self.ranges(&source)?;
         let targets = self.targets();
         let cases = self.cases(&source, &targets, &ranges);

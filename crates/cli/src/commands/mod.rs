@@ -11,6 +11,7 @@ mod download;
 mod estimate;
 mod generate;
 mod grad;
+mod info;
 mod parity;
 mod print;
 mod run;
@@ -29,6 +30,7 @@ pub enum Command {
     Chat(Box<chat::Chat>),
     Run(run::Run),
     Print(print::Print),
+    Info(info::Info),
     Grad(grad::Grad),
     Parity(Box<parity::Parity>),
     Bench(bench::Bench),
@@ -50,6 +52,7 @@ impl Command {
             Command::Chat(command) => command.run(),
             Command::Run(command) => command.run(),
             Command::Print(command) => command.run(),
+            Command::Info(command) => command.run(),
             Command::Grad(command) => command.run(),
             Command::Parity(command) => command.run(),
             Command::Bench(command) => command.run(),

@@ -3,6 +3,7 @@
 use crate::arrays::{self, Format, Tensors};
 use crate::device;
 use crate::engine::{self, Results};
+use crate::features::{self, Given};
 use crate::program::{self, ProgramArg};
 use ane::target::Target;
 use ane::{Emulator, EmulatorOptions};
@@ -14,15 +15,18 @@ use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// What the names of states begin with in files.
-const STATE: &str = "state/";
-
 /// Evaluate a function of a program once.
 ///
 /// Inputs are read by name from a file of arrays, cast to the declared element types, and
 /// reshaped where the number of elements allows. Outputs are written by name; a scalar is written
 /// as shape `[1]`. States travel in both files as `state/NAME`; those that the inputs do not give
 /// begin as zeros.
+///
+/// Names are those of the model's interface. Images are given as the program sees them: shape
+/// `[1, channels, height, width]`, values from 0 to 255. Inputs that the model says may be left out
+/// have its default values then, and where it allows several shapes the program is made for those
+/// of the inputs. A classifier's label is written as bytes of UTF-8, or as a number; a dictionary
+/// as `NAME/keys`, texts with zeros behind them, and `NAME/values`.
 ///
 /// Element types that a file format lacks are written as the next wider one, which holds the same
 /// values: bf16 in .npz as fp32, for example.
@@ -44,7 +48,8 @@ pub struct Run {
     /// A file of this name is replaced if the evaluation succeeds, and untouched otherwise.
     #[arg(long, value_name = "OUT", value_parser = array_file())]
     outputs: PathBuf,
-    /// What evaluates: cpu, with fused and vectorised kernels; interp, slow and plain, which
+    /// What evaluates: cpu, with fused and vectorised kernels, or the interpreter where it cannot run
+    /// the function, of which a note tells; interp, slow and plain, which
     /// defines what each op means; ane-emulated:CHIP, the Neural Engine in software, which
     /// refuses what the engine of m1 to m5 refuses
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = On::parse)]
@@ -114,41 +119,44 @@ impl Run {
             None => Weights::in_dir(&source.folder),
         };
         let given = arrays::read(&self.inputs)?;
-        let (inputs, states) =
-            sort(function, given).with_context(|| format!("`{}`", self.inputs.display()))?;
+        let interface = source.interface.function(&function.name).cloned().unwrap_or_default();
+        let Given { inputs, states } = features::sort(function, &interface, given)
+            .with_context(|| format!("`{}`", self.inputs.display()))?;
         if self.numerics == Numerics::Ane && !matches!(self.device, On::Emulated(_)) {
             bail!("--numerics ane goes with --device ane-emulated");
         }
         let results = if self.device == On::Interp || self.numerics == Numerics::Exact {
             engine::interpret(&source.program, function, &inputs, &states, weights)?
         } else {
-            if let Some(name) = self::states(function).next() {
-                bail!(
-                    "function `{}` has the state `{name}`, and this device does not support \
-                     states yet; use --device interp",
-                    function.name
-                );
-            }
             match self.device {
                 On::Emulated(target) => {
                     let numerics = match self.numerics {
                         Numerics::Ane => ane::Numerics::Modelled,
                         _ => ane::Numerics::Fast,
                     };
+                    if let Some(name) = self::states(function).next() {
+                        bail!(
+                            "function `{}` has the state `{name}`, and the emulated engine has no \
+                             states yet; use --device cpu",
+                            function.name
+                        );
+                    }
                     let options = EmulatorOptions { numerics, ..EmulatorOptions::new(target) };
                     let engine = Emulator::new(options)?;
-                    engine::on_engine(&engine, &source.program, function, &inputs, &weights)?
+                    let program = features::specialized(&source.program, &interface, &inputs)?;
+                    let function = program.function(&function.name).expect("it stays there");
+                    engine::on_engine(&engine, &program, function, &inputs, &weights)?
                 }
                 _ => {
                     let device = device::open("cpu", None, Default::default())?.device;
-                    engine::on_device(&*device, &source.program, function, &inputs, weights)?
+                    let program = features::specialized(&source.program, &interface, &inputs)?;
+                    let function = program.function(&function.name).expect("it stays there");
+                    let given = (&inputs, &states);
+                    engine::on_device_or_interpreted(&*device, &program, function, given, weights)?
                 }
             }
         };
-        let mut written = results.outputs.clone();
-        for (name, state) in &results.states {
-            written.insert(format!("{STATE}{name}"), state.clone());
-        }
+        let written = features::results(&interface, &results)?;
         arrays::write(&self.outputs, &written)?;
         self.report(function, &written, &results)
     }
@@ -198,38 +206,4 @@ impl Run {
 fn states(function: &Function) -> impl Iterator<Item = &str> {
     let state = |id: &&mil::ValueId| matches!(function.ty(**id), Type::State(_));
     function.inputs.iter().filter(state).map(|&id| function.value(id).name.as_str())
-}
-
-/// Tells inputs and states apart and gives them their declared types. Every problem is named.
-fn sort(function: &Function, mut given: Tensors) -> anyhow::Result<(Tensors, Tensors)> {
-    let (mut inputs, mut states) = (Tensors::new(), Tensors::new());
-    let mut problems = vec![];
-    for &id in &function.inputs {
-        let value = function.value(id);
-        let name = &value.name;
-        let (ty, key, target) = match &value.ty {
-            Type::State(inner) => (&**inner, format!("{STATE}{name}"), &mut states),
-            ty => (ty, name.clone(), &mut inputs),
-        };
-        let Some(ty) = ty.as_tensor() else {
-            problems.push(format!("input `{name}`: values of type {ty} are not supported"));
-            continue;
-        };
-        let is_state = matches!(value.ty, Type::State(_));
-        match given.remove(&key).map(|tensor| engine::fit(tensor, ty)) {
-            None if is_state => {}
-            None => problems.push(format!("input `{key}` is missing; expected {ty}")),
-            Some(Err(error)) => problems.push(format!("input `{key}`: {error:#}")),
-            Some(Ok(tensor)) => {
-                target.insert(name.clone(), tensor);
-            }
-        }
-    }
-    let unknown =
-        given.keys().map(|name| format!("`{name}` is no input of function `{}`", function.name));
-    problems.extend(unknown);
-    if !problems.is_empty() {
-        bail!("{}", problems.join("\n"));
-    }
-    Ok((inputs, states))
 }

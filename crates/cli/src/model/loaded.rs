@@ -5,6 +5,7 @@ use crate::hub;
 use anyhow::{Context, bail};
 use generate::{Adapter, Weights};
 use indicatif::{ProgressBar, ProgressStyle};
+use mil::DataType;
 use models::Config;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -15,7 +16,9 @@ use train::vocabulary::IdSet;
 /// A model in memory.
 pub struct Loaded {
     pub config: Config,
+    /// Matrices in the type `stored`.
     pub weights: Weights,
+    pub stored: DataType,
     /// The adapter that was asked for, which is not merged into the weights.
     pub adapter: Option<Adapter>,
     pub tokenizer: Option<Tokenizer>,
@@ -32,14 +35,22 @@ pub struct Loaded {
 impl Loaded {
     /// Reads a model: a run of ours, a checkpoint of any other kind, or an adapter with the model
     /// that it was trained for. `adapter` is the folder of one to put beside it.
-    pub fn open(path: &Path, adapter: Option<&Path>, threads: usize) -> anyhow::Result<Loaded> {
+    /// `stored` is told in which type of 16 bits the files have matrices, if they have, and says in
+    /// which they are kept.
+    pub fn open(
+        path: &Path,
+        adapter: Option<&Path>,
+        threads: usize,
+        stored: impl FnOnce(Option<DataType>) -> DataType,
+    ) -> anyhow::Result<Loaded> {
         let path = &hub::resolve(path)?;
         let (base, folder) = AdapterFolder::with_model(path, adapter)?;
         let mut origin = Origin::open(&base, threads)?;
         let config = origin.config()?;
+        let stored = stored(origin.half_type());
         let bar = bar(config.parameter_count()? as u64)?;
         let weights = origin
-            .weights(&|read| bar.inc(read as u64))
+            .weights(stored, &|read| bar.inc(read as u64))
             .with_context(|| format!("cannot read the model in `{}`", base.display()))?;
         bar.finish_and_clear();
         let adapter = folder.as_ref().map(|folder| folder.read(&config)).transpose()?;
@@ -53,6 +64,7 @@ impl Loaded {
         Ok(Loaded {
             config,
             weights,
+            stored,
             adapter,
             tokenizer,
             trained: origin.trained(),

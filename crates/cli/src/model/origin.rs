@@ -1,13 +1,14 @@
 //! Models in files: runs of ours, and checkpoints of any other kind.
 
 use anyhow::{Context, bail};
-use checkpoints::Source;
+use checkpoints::{Encoding, Place, Source};
 use generate::Weights;
+use mil::DataType;
 use models::{Config, Parameter};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use surface::Surface;
+use surface::{Surface, Writing};
 use text::Tokenizer;
 use train::checkpoint::{Checkpoint, SIDECARS};
 use train::vocabulary::IdSet;
@@ -107,25 +108,55 @@ impl Origin {
         }
     }
 
-    /// All parameters; `progress` is told how many more elements have been read.
-    pub fn weights(&mut self, progress: &(dyn Fn(usize) + Sync)) -> anyhow::Result<Weights> {
+    /// The type of 16 bits that holds the matrices as they are in the files, if there is one.
+    pub fn half_type(&self) -> Option<DataType> {
+        match self {
+            Origin::Run(_) => None,
+            Origin::Model(model) => match model.source.half_type()? {
+                Encoding::BF16 => Some(DataType::Bf16),
+                Encoding::F16 => Some(DataType::Fp16),
+                _ => None,
+            },
+        }
+    }
+
+    /// All parameters, matrices in the type `stored`, the others in fp32; `progress` is told how many
+    /// more elements have been read.
+    pub fn weights(
+        &mut self,
+        stored: DataType,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> anyhow::Result<Weights> {
         let parameters = models::parameters(&self.config()?)?;
+        let type_of = |parameter: &Parameter| match parameter.dims.len() {
+            2 => stored,
+            _ => DataType::Fp32,
+        };
         let mut surfaces = vec![];
         for parameter in &parameters {
-            surfaces.push(Surface::new(parameter.dims.iter().product::<usize>() * 4)?);
+            let count = parameter.dims.iter().product::<usize>();
+            surfaces.push(Surface::new(count * type_of(parameter).bits() / 8)?);
         }
         let mut writing = surfaces.iter().map(Surface::write).collect::<Result<Vec<_>, _>>()?;
-        let places = writing.iter_mut().map(|writing| writing.as_mut_slice::<f32>());
         match self {
             Origin::Run(checkpoint) => {
-                for (parameter, out) in parameters.iter().zip(places) {
-                    checkpoint.read_parameter(&parameter.name, &parameter.dims, out)?;
-                    progress(out.len());
+                let mut wide = vec![];
+                for (parameter, out) in parameters.iter().zip(&mut writing) {
+                    let dims = &parameter.dims;
+                    let mut place = place(type_of(parameter), out);
+                    place.fill(&mut wide, |out| {
+                        checkpoint.read_parameter(&parameter.name, dims, out)
+                    })?;
+                    progress(place.len());
                 }
             }
             Origin::Model(model) => {
-                let targets = parameters.iter().zip(places).collect();
-                model.source.read_all(targets, model.threads, progress)?;
+                let targets = parameters.iter().zip(&mut writing);
+                let targets = targets.map(|(parameter, out)| {
+                    let place = place(type_of(parameter), out);
+                    (parameter, place)
+                });
+                model.source.read_all(targets.collect(), model.threads, progress)?;
             }
         }
         drop(writing);
@@ -151,8 +182,17 @@ impl Origin {
 impl Model {
     fn read(&self, name: &str, out: &mut [f32]) -> Result<(), train::Error> {
         let parameter = &self.parameters[name];
-        let targets = vec![(parameter, out)];
+        let targets = vec![(parameter, Place::Fp32(out))];
         self.source.read_all(targets, self.threads, &|_| ()).map_err(train::Error::origin)
+    }
+}
+
+/// The place for elements of this type.
+fn place(dtype: DataType, out: &mut Writing) -> Place<'_> {
+    match dtype {
+        DataType::Bf16 => Place::Bf16(out.as_mut_slice()),
+        DataType::Fp16 => Place::Fp16(out.as_mut_slice()),
+        _ => Place::Fp32(out.as_mut_slice()),
     }
 }
 

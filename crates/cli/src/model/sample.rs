@@ -40,6 +40,7 @@ impl Sample<'_> {
         let options = GeneratorOptions {
             capacity: prompt.len() + TEXT,
             compute: self.compute,
+            stored: DataType::Fp32,
             products: Products::Native,
             lora: self.lora.clone(),
         };

@@ -24,8 +24,8 @@ pub struct ModelFlags {
     /// Device: cpu
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
-    /// Element type of matrix products; int8 quantizes parameters on the spot, with one scale for
-    /// each output channel, and one for each token's activations
+    /// Element type of matrix products, and of the matrices in memory; int8 quantizes parameters on
+    /// the spot, with one scale for each output channel, and one for each token's activations
     #[arg(long, value_name = "TYPE", default_value = "fp32", value_parser = ["fp32", "bf16", "fp16", "int8"])]
     dtype: String,
     /// Threads [default: as many as the machine runs at once]
@@ -40,8 +40,21 @@ impl ModelFlags {
             bail!("text is generated on the cpu device; engines are for training so far");
         }
         let device = device::open(&self.device, self.threads.map(usize::from), Default::default())?;
-        let loaded = Loaded::open(&self.model, self.adapter.as_deref(), device.threads)?;
+        let adapter = self.adapter.as_deref();
+        let loaded = Loaded::open(&self.model, adapter, device.threads, |half| self.stored(half))?;
         Ok((device, loaded))
+    }
+
+    /// The type to keep matrices in, where files have them in one of 16 bits or not.
+    fn stored(&self, half: Option<DataType>) -> DataType {
+        match self.dtype.as_str() {
+            "bf16" => DataType::Bf16,
+            "fp16" => DataType::Fp16,
+            // Bytes are made from them, so they need not be more exact than this.
+            "int8" => half.unwrap_or(DataType::Fp16),
+            // Nothing is lost.
+            _ => half.unwrap_or(DataType::Fp32),
+        }
     }
 
     /// How the model is compiled for a context of `capacity` tokens.
@@ -51,7 +64,7 @@ impl ModelFlags {
             name => (DataType::from_name(name).context("an element type")?, Products::Native),
         };
         let lora = loaded.adapter.as_ref().map(|adapter| adapter.lora.clone());
-        Ok(GeneratorOptions { capacity, compute, products, lora })
+        Ok(GeneratorOptions { capacity, compute, stored: loaded.stored, products, lora })
     }
 }
 

@@ -1,7 +1,8 @@
 //! A model that writes, and what it has read.
 
+use super::Text;
 use crate::model::{Chooser, Loaded};
-use generate::{Adapter, Generator, GeneratorOptions, Sampler, Sampling, StopStrings};
+use generate::{Adapter, Generator, GeneratorOptions, Sampler, Sampling};
 use runtime::Device;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -86,8 +87,15 @@ impl<'a> Session<'a> {
         self.known.clear();
     }
 
+    /// Chooses anew, as a session does that begins.
+    pub fn set_sampling(&mut self, sampling: Sampling) -> anyhow::Result<()> {
+        self.chooser = Chooser::new(Sampler::new(sampling)?, self.loaded.trained.as_ref());
+        Ok(())
+    }
+
     /// Goes on from a prompt. Of what was read before, the part that the prompt begins with is not
-    /// read again; it must fit the model's context. `show` is given the text as it comes; an answer ends when `interrupted` is set.
+    /// read again; it must fit the model's context. `show` is given the text as it comes; an answer
+    /// ends when `interrupted` is set.
     pub fn answer(
         &mut self,
         prompt: &[u32],
@@ -95,7 +103,6 @@ impl<'a> Session<'a> {
         interrupted: &AtomicBool,
         show: &mut dyn FnMut(&str) -> std::io::Result<()>,
     ) -> anyhow::Result<Answer> {
-        let most = self.loaded.config.max_seq;
         self.chooser.begin(prompt);
         let start = Instant::now();
         let mut common = self.known.iter().zip(prompt).take_while(|(a, b)| a == b).count();
@@ -107,28 +114,12 @@ impl<'a> Session<'a> {
         let prefill = start.elapsed().as_secs_f64();
 
         let start = Instant::now();
-        let mut stream = self.loaded.tokenizer.as_ref().map(|tokenizer| tokenizer.stream());
-        let mut stops = StopStrings::new(limits.stop.iter().cloned());
-        let (mut tokens, mut text) = (vec![], String::new());
-        let mut put = |piece: &str, text: &mut String| {
-            text.push_str(piece);
-            show(piece)
-        };
+        let mut text = Text::new(self.loaded, limits, prompt.len());
         let finish_reason = loop {
-            if !limits.ignore_ends && self.loaded.ways.ends.contains(&next) {
-                break "stop";
-            }
-            tokens.push(next);
-            let piece = match &mut stream {
-                Some(stream) => stream.push(next)?,
-                None => format!("{next} "),
-            };
-            put(&stops.push(&piece), &mut text)?;
-            if stops.stopped() {
-                break "stop";
-            }
-            if tokens.len() >= limits.tokens || self.known.len() == most {
-                break "length";
+            let (piece, end) = text.push(next)?;
+            show(&piece)?;
+            if let Some(reason) = end {
+                break reason;
             }
             if interrupted.load(Ordering::Relaxed) {
                 break "interrupted";
@@ -136,10 +127,9 @@ impl<'a> Session<'a> {
             next = self.read(&[next])?;
         };
         let decode = start.elapsed().as_secs_f64();
-        let rest = stream.map(|mut stream| stream.finish()).transpose()?.unwrap_or_default();
-        put(&stops.push(&rest), &mut text)?;
-        put(&stops.finish(), &mut text)?;
+        show(&text.finish()?)?;
         let read = prompt.len() - common;
+        let Text { tokens, text, .. } = text;
         Ok(Answer { tokens, text, finish_reason, read, prefill, decode })
     }
 

@@ -47,7 +47,7 @@ pub(crate) struct Plan {
 const PACKED_ROWS: usize = 8;
 
 /// A right operand that is packed when parameters are staged.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Pack {
     pub source: PackSource,
     pub byte_offset: usize,
@@ -62,6 +62,11 @@ impl Pack {
     /// The format that the packed operand is kept in.
     pub fn storage(&self) -> Format {
         self.operand.numbers()
+    }
+
+    /// The same whichever port the operand comes by: how it is packed from its surface.
+    pub fn anywhere(&self) -> Pack {
+        Pack { source: PackSource::Input(0), ..*self }
     }
 }
 
@@ -316,8 +321,11 @@ impl Build<'_> {
                 return Ok("concatenation");
             }
             Kind::GatherRows { table, indices } => {
+                let table_rows = self.table(table);
+                let element = element_bytes(self.graph.nodes[table.node].dtype);
                 let step = Step::GatherRows {
-                    table: self.table(table),
+                    table: table_rows,
+                    row_bytes: table_rows.width * element,
                     indices: self.at(indices),
                     count: indices.view.count(),
                     output,
@@ -367,6 +375,7 @@ impl Build<'_> {
                 }
                 let fallback = Fallback {
                     operation: call.operation.clone(),
+                    program: call.program.clone(),
                     types: call.types.clone(),
                     args,
                     results,

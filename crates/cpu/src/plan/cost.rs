@@ -36,9 +36,9 @@ impl Step {
                 let (what, flops, bytes) = step.product.cost();
                 cost("integer product", what, flops, bytes)
             }
-            Step::GatherRows { table, count, .. } => {
+            Step::GatherRows { table, row_bytes, count, .. } => {
                 let what = format!("{count} of {}x{}", table.rows, table.width);
-                cost("gather", what, 0, 2 * count * table.width * float)
+                cost("gather", what, 0, 2 * count * row_bytes)
             }
             Step::Pick { x, .. } => {
                 cost("pick", format!("1 of {}x{}", x.rows, x.width), 0, 3 * x.rows * float)

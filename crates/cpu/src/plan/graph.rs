@@ -92,6 +92,8 @@ pub(crate) struct Product {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub operation: Operation,
+    /// With nested blocks, the operation as a program of its own.
+    pub program: Option<mil::Program>,
     /// Operands by value id.
     pub args: Vec<(mil::ValueId, Val)>,
     /// Result types.

@@ -44,6 +44,7 @@ pub(crate) struct IntegerWeights {
 }
 
 /// Weights that are laid out as bytes when parameters are staged, or once.
+#[derive(Clone, PartialEq)]
 pub(crate) struct IntegerPack {
     pub source: IntegerSource,
     pub side: Side,
@@ -51,7 +52,19 @@ pub(crate) struct IntegerPack {
     pub channels: usize,
 }
 
+impl IntegerPack {
+    /// The same whichever port the weights come by: how they are laid out from their surface.
+    pub fn anywhere(&self) -> IntegerPack {
+        let mut pack = self.clone();
+        if let IntegerSource::Numbers { from, .. } = &mut pack.source {
+            *from = PackSource::Input(0);
+        }
+        pack
+    }
+}
+
 /// Where they come from.
+#[derive(Clone, PartialEq)]
 pub(crate) enum IntegerSource {
     /// Numbers, quantized channel by channel.
     Numbers { from: PackSource, byte_offset: usize, operand: gemm::Operand },

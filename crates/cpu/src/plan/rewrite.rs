@@ -32,21 +32,24 @@ pub(crate) fn convert_in_products(graph: &mut Graph) {
     }
 }
 
-/// The value that a factor reads if it reads it through a conversion of an input: packing
-/// converts on the way. Gives the source and the element type to round to.
+/// What a factor reads if it reads a conversion of an input: packing converts on the way. Gives
+/// the source and the element type to round to.
 pub(crate) fn through_conversion(graph: &Graph, factor: &Val) -> (Val, Option<DataType>) {
     let mut node: NodeId = factor.node;
     let mut round = None;
     while let Kind::Map(MapOp::Copy, args) = &graph.nodes[node].kind {
         let source = &args[0];
-        let narrows = matches!(graph.nodes[node].dtype, DataType::Bf16 | DataType::Fp16);
         let from_input =
             matches!(graph.nodes[source.node].kind, Kind::Input(_) | Kind::Constant(_));
-        let wide = graph.nodes[source.node].dtype == DataType::Fp32;
-        if !(narrows && from_input && wide && graph.is_whole(source)) {
+        let is_half = |dtype| matches!(dtype, DataType::Bf16 | DataType::Fp16);
+        let (from, to) = (graph.nodes[source.node].dtype, graph.nodes[node].dtype);
+        let narrows = from == DataType::Fp32 && is_half(to);
+        // The numbers stay as they are.
+        let widens = is_half(from) && to == DataType::Fp32;
+        if !(from_input && graph.is_whole(source) && (narrows || widens)) {
             break;
         }
-        round = Some(graph.nodes[node].dtype);
+        round = narrows.then_some(to);
         node = source.node;
     }
     (Val { node, view: factor.view.clone() }, round)

@@ -1,16 +1,19 @@
 //! The steps of a plan. Running one allocates nothing, but for the interpreter's.
 
-use super::integer::IntegerStep;
+use super::build::Pack;
+use super::integer::{IntegerPack, IntegerStep};
 use super::loop_step::{LoopStep, Own, OwnBytes};
 use super::place::{Location, element_bytes};
 use super::view::View;
 use crate::gemm::{self, PackedB};
 use crate::isa::Isa;
+use crate::pool::Packed;
 use crate::rows::{self, RowProgram};
 use crate::team::{self, Team};
 use interp::Array;
 use mil::{DataType, Operation, Tensor, Type, ValueId};
 use runtime::Accumulation;
+use std::sync::Arc;
 
 /// One step.
 pub(crate) enum Step {
@@ -21,7 +24,7 @@ pub(crate) enum Step {
     /// A matrix product of bytes.
     Integer(Box<IntegerStep>),
     /// Rows of a table.
-    GatherRows { table: Table, indices: Location, count: usize, output: Location },
+    GatherRows { table: Table, row_bytes: usize, indices: Location, count: usize, output: Location },
     /// One element of each row.
     Pick { x: Table, indices: Location, output: Location },
     /// Rows added to rows of a table, which is cleared first unless it has a base or the caller
@@ -69,7 +72,7 @@ pub(crate) enum Right {
     At(Location),
 }
 
-/// A dense matrix of fp32.
+/// A dense matrix, of fp32 but where rows are only gathered.
 #[derive(Clone, Copy)]
 pub(crate) struct Table {
     pub at: Location,
@@ -80,6 +83,8 @@ pub(crate) struct Table {
 /// An operation of the interpreter with its operands.
 pub(crate) struct Fallback {
     pub operation: Operation,
+    /// With nested blocks, the operation as a program of its own.
+    pub program: Option<mil::Program>,
     pub types: Vec<Type>,
     pub args: Vec<(ValueId, Location, DataType, View)>,
     pub results: Vec<Option<Location>>,
@@ -89,9 +94,9 @@ pub(crate) struct Fallback {
 pub(crate) struct Context<'a> {
     /// Addresses by slot.
     pub pointers: &'a [*mut u8],
-    pub packs: &'a [PackedB],
+    pub packs: &'a [Arc<Packed<Pack, PackedB>>],
     /// Weights of integer products.
-    pub integers: &'a [gemm::int8::Weights],
+    pub integers: &'a [Arc<Packed<IntegerPack, gemm::int8::Weights>>],
     pub team: &'a Team,
     pub isa: Isa,
     pub product_scratch: &'a mut [u8],
@@ -120,6 +125,10 @@ struct Address(*mut u8);
 unsafe impl Sync for Address {}
 
 impl Address {
+    fn bytes(&self) -> *mut u8 {
+        self.0
+    }
+
     fn floats(&self) -> *mut f32 {
         self.0.cast()
     }
@@ -181,22 +190,28 @@ impl Step {
             }
             Step::Product(p) => {
                 let product = p.add.as_ref().filter(|_| adding).unwrap_or(&p.replace);
-                let b = match p.b {
-                    Right::Packed(index) => gemm::B::Packed(&c.packs[index]),
-                    Right::At(location) => gemm::B::Strided(at(location)),
+                let packed = match p.b {
+                    Right::Packed(index) => Some(c.packs[index].read()),
+                    Right::At(_) => None,
+                };
+                let b = match (&packed, p.b) {
+                    (Some(packed), _) => gemm::B::Packed(packed),
+                    (None, Right::At(location)) => gemm::B::Strided(at(location)),
+                    (None, Right::Packed(_)) => unreachable!("packed operands were taken above"),
                 };
                 let bias = p.bias.map(|location| at(location).cast_const());
                 // SAFETY: as above; the description was made from the operands' own views.
                 unsafe { product.run(c.team, at(p.a), b, at(p.c), bias, c.product_scratch) };
             }
             Step::Integer(p) => {
-                let weights = &c.integers[p.weights];
+                let weights = &c.integers[p.weights].read();
                 let (x, to, bias) = (at(p.x), at(p.c), p.bias.map(|bias| at(bias).cast_const()));
                 // SAFETY: the plan places operands and result of these shapes there, apart.
                 unsafe { p.product.run(c.team, x, weights, to, bias, c.product_scratch) };
             }
-            Step::GatherRows { table, indices, count, output } => {
+            Step::GatherRows { table, row_bytes, indices, count, output } => {
                 let (from, to) = (Address(at(table.at)), Address(at(*output)));
+                let row_bytes = *row_bytes;
                 // SAFETY: the plan places `count` indices at this location.
                 let indices =
                     unsafe { std::slice::from_raw_parts(at(*indices).cast::<i32>(), *count) };
@@ -204,11 +219,11 @@ impl Step {
                     for i in team::split(*count, parts, index, 1) {
                         let row = table.row(indices[i]);
                         // SAFETY: every row read is inside the table, and the plan places `count`
-                        // rows of its width at the output, each written by one thread.
+                        // rows of its bytes at the output, each written by one thread.
                         unsafe {
-                            let from = from.floats().add(row * table.width);
-                            let to = to.floats().add(i * table.width);
-                            std::ptr::copy_nonoverlapping(from, to, table.width);
+                            let from = from.bytes().add(row * row_bytes);
+                            let to = to.bytes().add(i * row_bytes);
+                            std::ptr::copy_nonoverlapping(from, to, row_bytes);
                         }
                     }
                 });
@@ -343,11 +358,19 @@ impl Fallback {
             let found = arrays.iter().find(|(other, _)| *other == id);
             found.expect("every operand of the operation is listed").1.clone()
         };
-        let results = interp::apply(&self.operation, &types, &argument, &self.types)
-            .map_err(|e| e.to_string())?;
-        for (location, array) in self.results.iter().zip(results) {
+        let results = match &self.program {
+            None => interp::apply(&self.operation, &types, &argument, &self.types)
+                .map_err(|e| e.to_string())?,
+            Some(program) => self.alone(program, &arrays)?,
+        };
+        for ((location, array), ty) in self.results.iter().zip(results).zip(&self.types) {
             let Some(location) = location else { continue };
             let tensor = array.to_tensor();
+            // What a block gives was declared by whoever wrote the program.
+            if Type::Tensor(tensor.ty()) != *ty {
+                let (op, found) = (self.operation.op.name(), tensor.ty());
+                return Err(format!("{op}: expected a result of type {ty}, found {found}"));
+            }
             let base = pointers[location.slot].wrapping_add(location.byte_offset);
             // SAFETY: the node's memory holds a tensor of this type, densely.
             unsafe {
@@ -355,6 +378,28 @@ impl Fallback {
             }
         }
         Ok(())
+    }
+}
+
+impl Fallback {
+    /// The results of an operation with nested blocks.
+    fn alone(
+        &self,
+        program: &mil::Program,
+        arrays: &[(ValueId, Array)],
+    ) -> Result<Vec<Array>, String> {
+        let function = &program.functions[0];
+        let named =
+            |(id, array): &(ValueId, Array)| (function.value(*id).name.clone(), array.clone());
+        let inputs = arrays.iter().map(named).collect();
+        let options = interp::Options::default();
+        let found = interp::evaluate(program, &function.name, &inputs, &options);
+        let mut found = found.map_err(|e| e.to_string())?.outputs;
+        let result = |id: &ValueId| {
+            let name = &function.value(*id).name;
+            found.remove(name).ok_or_else(|| format!("`{name}` is not a tensor"))
+        };
+        self.operation.outputs.iter().map(result).collect()
     }
 }
 

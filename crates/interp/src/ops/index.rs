@@ -1,5 +1,6 @@
 //! Gathers and scatters. An index counts from the end if it is negative; one outside is moved to
-//! the nearest end, unless `validate_indices` makes it an error.
+//! the nearest end. `validate_indices` makes both an error, as it does where the op set that has it
+//! defines indices as counted from the front.
 
 use crate::evaluate::Context;
 use crate::index::{indices, position};
@@ -9,17 +10,18 @@ use mil::{Op, OpError};
 /// The indices as positions along an axis of this size.
 fn resolved(c: &Context, at: &Array, size: usize) -> Result<Vec<usize>, OpError> {
     let validate = c.params.bool("validate_indices")?;
-    let resolve = |i: i64| {
-        let from_front = if i < 0 { i.saturating_add(size as i64) } else { i };
-        match usize::try_from(from_front) {
-            Ok(i) if i < size => Ok(i),
-            _ if validate || size == 0 => {
-                Err(c.params.error(format!("index {i} is outside an axis of size {size}")))
-            }
-            _ => Ok(from_front.clamp(0, size as i64 - 1) as usize),
+    at.to_i64s().into_iter().map(|i| resolve(c, i, size, validate)).collect()
+}
+
+fn resolve(c: &Context, i: i64, size: usize, validate: bool) -> Result<usize, OpError> {
+    let from_front = if i < 0 { i.saturating_add(size as i64) } else { i };
+    match usize::try_from(from_front) {
+        Ok(at) if at < size && (i >= 0 || !validate) => Ok(at),
+        _ if validate || size == 0 => {
+            Err(c.params.error(format!("index {i} is outside an axis of size {size}")))
         }
-    };
-    at.to_i64s().into_iter().map(resolve).collect()
+        _ => Ok(from_front.clamp(0, size as i64 - 1) as usize),
+    }
 }
 
 /// y[a…, i…, b…] = x[a…, indices[i…], b…], the first `batch_dims` axes shared.
@@ -98,6 +100,48 @@ pub(super) fn scatter_along_axis(c: &Context) -> Result<Array, OpError> {
     combine(c, &data, &updates, &targets)
 }
 
+/// Where the slices begin that the last axis of `indices` spells, after `batch` axes that the
+/// indices share with a tensor of these dims; in row-major order of the other axes of `indices`.
+/// A slice is the axes that are not spelled.
+fn spelled(
+    c: &Context,
+    dims: &[usize],
+    at: &Array,
+    batch: usize,
+) -> Result<(Vec<usize>, usize), OpError> {
+    let validate = c.params.bool("validate_indices")?;
+    let (&depth, lead) = at.dims().split_last().expect("the indices are no scalar");
+    let slice: usize = dims[batch + depth..].iter().product();
+    let values = at.to_i64s();
+    let mut starts = vec![];
+    for (row, index) in indices(lead).enumerate() {
+        let mut path = index[..batch].to_vec();
+        for (axis, &i) in values[row * depth..][..depth].iter().enumerate() {
+            path.push(resolve(c, i, dims[batch + axis], validate)?);
+        }
+        starts.push(position(&dims[..batch + depth], &path) * slice);
+    }
+    Ok((starts, slice))
+}
+
+/// y[b…, i…, s…] = x[b…, indices[b…, i…, :]…, s…].
+pub(super) fn gather_nd(c: &Context) -> Result<Array, OpError> {
+    let (x, at) = (c.need("x")?, c.need("indices")?);
+    let batch = c.params.int("batch_dims")? as usize;
+    let dims = c.result_dims()?.remove(0);
+    let (starts, slice) = spelled(c, x.dims(), &at, batch)?;
+    let from = starts.into_iter().flat_map(|start| start..start + slice);
+    Ok(x.pick(&dims, from))
+}
+
+/// data[indices[i…, :]…, s…] combined with updates[i…, s…].
+pub(super) fn scatter_nd(c: &Context) -> Result<Array, OpError> {
+    let (data, at, updates) = (c.need("data")?, c.need("indices")?, c.need("updates")?);
+    let (starts, slice) = spelled(c, data.dims(), &at, 0)?;
+    let targets: Vec<usize> = starts.into_iter().flat_map(|start| start..start + slice).collect();
+    combine(c, &data, &updates, &targets)
+}
+
 /// Combines every update with the element at its target, in order.
 fn combine(
     c: &Context,
@@ -105,7 +149,7 @@ fn combine(
     updates: &Array,
     targets: &[usize],
 ) -> Result<Array, OpError> {
-    debug_assert!(matches!(c.operation.op, Op::Scatter | Op::ScatterAlongAxis));
+    debug_assert!(matches!(c.operation.op, Op::Scatter | Op::ScatterAlongAxis | Op::ScatterNd));
     let mode = c.params.string("mode")?;
     if let (Data::Float(old), Data::Float(new)) = (data.data(), updates.data()) {
         let mut out = old.clone();

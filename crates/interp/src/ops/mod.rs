@@ -1,6 +1,7 @@
 //! The ops, one file a family.
 
 mod activation;
+mod boxes;
 mod elementwise;
 mod index;
 mod math;
@@ -9,9 +10,13 @@ mod normalize;
 mod pool;
 mod product;
 mod quantized;
+mod random;
 mod rearrange;
+mod recurrent;
 mod reduce;
 mod resample;
+mod stored;
+mod tensors;
 
 use crate::Array;
 use crate::evaluate::Context;
@@ -22,7 +27,8 @@ pub(crate) fn compute(c: &Context) -> Result<Vec<Array>, OpError> {
     use Op::*;
     let one = |array| Ok(vec![array]);
     match c.operation.op {
-        Const | ReadState | WriteState => {
+        Const | ReadState | WriteState | Cond | WhileLoop | MakeList | ListWrite | ListRead
+        | ListGather | ListScatter | ListLength | Classify => {
             Err(c.params.error("it is not computed from its operands alone"))
         }
         Identity => one(c.need("x")?),
@@ -89,5 +95,29 @@ pub(crate) fn compute(c: &Context) -> Result<Vec<Array>, OpError> {
         ConstexprAffineDequantize | Dequantize => one(quantized::dequantize(c)?),
         ConstexprBlockwiseShiftScale => one(quantized::blockwise(c)?),
         Quantize => one(quantized::quantize(c)?),
+
+        ConstexprCast => one(stored::cast(c)?),
+        ConstexprLutToDense => one(stored::lut_to_dense(c)?),
+        ConstexprSparseToDense => one(stored::sparse_to_dense(c)?),
+        ConstexprLutToSparse => stored::lut_to_sparse(c),
+        ConstexprSparseBlockwiseShiftScale => stored::sparse_blockwise(c),
+        GatherNd => one(index::gather_nd(c)?),
+        ScatterNd => one(index::scatter_nd(c)?),
+        OneHot => one(tensors::one_hot(c)?),
+        Topk => tensors::topk(c),
+        Argsort => one(tensors::argsort(c)?),
+        NonZero => one(tensors::non_zero(c)?),
+        NonMaximumSuppression => boxes::non_maximum_suppression(c),
+        Range1d => one(tensors::range_1d(c)?),
+        Fill | FillLike => one(tensors::fill(c)?),
+        Shape => one(tensors::shape(c)?),
+        Stack => one(tensors::stack(c)?),
+        BandPart => one(tensors::band_part(c)?),
+        ReshapeLike | Flatten2d => one(movement::reshape(c)?),
+        ReverseSequence => one(tensors::reverse_sequence(c)?),
+        Einsum => one(tensors::einsum(c)?),
+        Lstm | Gru | Rnn => recurrent::recurrent(c),
+        RandomUniform | RandomNormal | RandomBernoulli => one(random::distribution(c)?),
+        RandomCategorical => one(random::categorical(c)?),
     }
 }

@@ -71,6 +71,15 @@ pub(super) fn joined(arrays: &[Array]) -> Array {
     }
 }
 
+/// The elements of an array, and a zero after them.
+pub(super) fn with_zero(x: &Array) -> Array {
+    let zero = match x.dtype().is_float() {
+        true => Array::floats(x.dtype(), &[1], vec![0.0]),
+        false => Array::ints(x.dtype(), &[1], vec![0]),
+    };
+    joined(&[x.clone(), zero])
+}
+
 pub(super) fn concat(c: &Context) -> Result<Array, OpError> {
     let dims = c.result_dims()?.remove(0);
     let axis = c.params.axis("axis", dims.len())?;

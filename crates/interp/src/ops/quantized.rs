@@ -28,7 +28,11 @@ pub(super) fn quantize(c: &Context) -> Result<Array, OpError> {
 
 /// scale·(x − offset), both those of the block in which the element is.
 pub(super) fn blockwise(c: &Context) -> Result<Array, OpError> {
-    let (x, scale) = (c.need("data")?, c.need("scale")?);
+    in_blocks(c, &c.need("data")?, &c.need("scale")?)
+}
+
+/// The elements of x scaled, each by the scale and offset of its block.
+pub(super) fn in_blocks(c: &Context, x: &Array, scale: &Array) -> Result<Array, OpError> {
     let (dims, blocks) = (x.dims(), scale.dims());
     // `infer` has seen to it that there is a last axis, and that blocks are equal.
     let (Some((&width, outer)), Some((&across, _))) = (dims.split_last(), blocks.split_last())

@@ -57,7 +57,10 @@ pub(super) fn arguments(p: &Params) -> Result<(), OpError> {
                 p.tuple_tys(param.name)?;
             }
             ParamType::State => state(p, param)?,
-            ParamType::Any => {}
+            ParamType::List => {
+                p.list_ty(param.name)?;
+            }
+            ParamType::Values | ParamType::Any => {}
         }
     }
     Ok(())
@@ -83,10 +86,10 @@ fn size(p: &Params, name: &str, ty: &Type) -> Result<(), OpError> {
     }
 }
 
-/// The tensor type, or that of the tensor in a state.
+/// The tensor type, or that of the tensor in a state or of a list's elements.
 pub(crate) fn tensor_within(ty: &Type) -> Option<&TensorType> {
     match ty {
-        Type::State(inner) => inner.as_tensor(),
+        Type::State(inner) | Type::List { element: inner, .. } => inner.as_tensor(),
         ty => ty.as_tensor(),
     }
 }

@@ -98,7 +98,12 @@ pub(super) fn quantized(p: &Params) -> Result<TensorType, OpError> {
 
 /// Blocks of which each has a scale: along every axis there is a whole number of them.
 pub(super) fn blockwise(p: &Params) -> Result<TensorType, OpError> {
-    let (data, scale) = (p.ty("data")?, p.ty("scale")?);
+    blocks(p, "data", &p.ty("data")?)
+}
+
+/// The type of what `name`, of this type, is scaled to.
+pub(super) fn blocks(p: &Params, name: &str, data: &TensorType) -> Result<TensorType, OpError> {
+    let scale = p.ty("scale")?;
     if let Some(offset) = p.ty_opt("offset")? {
         if !offset.dtype.is_float() && offset.dtype != data.dtype {
             let (found, data) = (offset.dtype, data.dtype);
@@ -114,19 +119,19 @@ pub(super) fn blockwise(p: &Params) -> Result<TensorType, OpError> {
     if let (Some(dims), Some(blocks)) = (data.dims(), scale.dims()) {
         let (rank, found) = (dims.len(), blocks.len());
         if rank == 0 {
-            return Err(p.error("`data` is a scalar, which has no blocks"));
+            return Err(p.error(format!("`{name}` is a scalar, which has no blocks")));
         }
         if rank != found {
-            return Err(p.error(format!("`scale` has rank {found}, `data` has {rank}")));
+            return Err(p.error(format!("`scale` has rank {found}, `{name}` has {rank}")));
         }
         for (axis, (dim, count)) in dims.iter().zip(blocks).enumerate() {
             let (Some(dim), Some(count)) = (dim.fixed(), count.fixed()) else { continue };
             if dim == 0 || count == 0 || dim % count != 0 {
                 return Err(p.error(format!(
-                    "axis {axis} of `data` has {dim} elements, which are not {count} equal blocks"
+                    "axis {axis} of `{name}` has {dim} elements, which are not {count} equal blocks"
                 )));
             }
         }
     }
-    Ok(TensorType { dtype: scale.dtype, shape: data.shape })
+    Ok(TensorType { dtype: scale.dtype, shape: data.shape.clone() })
 }

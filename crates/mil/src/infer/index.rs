@@ -80,3 +80,52 @@ fn mode(p: &Params) -> Result<(), OpError> {
         ),
     }
 }
+
+/// Splits of what the last axis of `indices` spells: the index's axes, and how many it names.
+fn spelled(p: &Params, name: &str, x: &TensorType, batch: usize) -> Result<Spelled, OpError> {
+    let indices = p.ty("indices")?;
+    let (Some(from), Some(at)) = (x.dims(), indices.dims()) else { return Ok(None) };
+    let Some((depth, at)) = at.split_last() else {
+        return Err(p.error("`indices` must not be a scalar"));
+    };
+    if batch > at.len() || batch > from.len() {
+        return Err(
+            p.error(format!("`batch_dims` is {batch}; `{name}` is {x} and `indices` {indices}"))
+        );
+    }
+    if let Some((a, b)) = from[..batch].iter().zip(at).find(|(a, b)| !a.compatible(**b)) {
+        return Err(p.error(format!("batch dims of `{name}` and `indices` differ: {a} and {b}")));
+    }
+    let Some(depth) = depth.fixed() else { return Ok(None) };
+    match batch.checked_add(depth).filter(|&first| first <= from.len()) {
+        Some(first) => Ok(Some([at, &from[first..]].concat())),
+        None => Err(p.error(format!("`indices` is {indices}: it names {depth} axes of {x}"))),
+    }
+}
+
+/// The dims of what is read or written, if they are known.
+type Spelled = Option<Vec<Dim>>;
+
+pub(super) fn gather_nd(p: &Params) -> Result<TensorType, OpError> {
+    let x = p.ty("x")?;
+    p.bool("validate_indices")?;
+    let batch = p.int("batch_dims")?;
+    let negative = || p.error(format!("`batch_dims` is {batch}"));
+    let batch = usize::try_from(batch).map_err(|_| negative())?;
+    Ok(match spelled(p, "x", &x, batch)? {
+        Some(dims) => tensor(x.dtype, dims),
+        None => unranked(x.dtype),
+    })
+}
+
+pub(super) fn scatter_nd(p: &Params) -> Result<TensorType, OpError> {
+    let (data, updates) = (p.ty("data")?, p.ty("updates")?);
+    mode(p)?;
+    if let Some(dims) = spelled(p, "data", &data, 0)? {
+        let expected = tensor(data.dtype, dims);
+        if !expected.compatible(&updates) {
+            return Err(p.error(format!("`updates` is {updates}, expected {expected}")));
+        }
+    }
+    Ok(data)
+}

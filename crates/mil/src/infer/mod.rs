@@ -2,13 +2,17 @@
 //! the evaluators all call the same function.
 
 pub(crate) mod check;
+mod control;
 mod elementwise;
 mod image;
 mod index;
 mod movement;
 mod normalize;
 mod product;
+mod recurrent;
 mod reduce;
+mod stored;
+mod tensors;
 
 use check::tensor_within;
 
@@ -36,6 +40,7 @@ pub fn infer(operation: &Operation, env: &dyn Env) -> Result<Vec<Type>, OpError>
 fn results(operation: &Operation, p: &Params) -> Result<Vec<Type>, OpError> {
     use Op::*;
     let one = |ty: TensorType| Ok(vec![Type::Tensor(ty)]);
+    let all = |types: Vec<TensorType>| Ok(types.into_iter().map(Type::Tensor).collect());
     match operation.op {
         Const => match operation.attributes.get("val") {
             Some(literal) => Ok(vec![literal.ty()]),
@@ -131,6 +136,42 @@ fn results(operation: &Operation, p: &Params) -> Result<Vec<Type>, OpError> {
         GatherAlongAxis => one(index::gather_along_axis(p)?),
         Scatter => one(index::scatter(p)?),
         ScatterAlongAxis => one(index::scatter_along_axis(p)?),
+
+        ConstexprCast => one(stored::cast(p)?),
+        ConstexprLutToDense => one(stored::lut_to_dense(p)?),
+        ConstexprSparseToDense => one(stored::sparse_to_dense(p)?),
+        ConstexprLutToSparse => all(stored::lut_to_sparse(p)?.into()),
+        ConstexprSparseBlockwiseShiftScale => all(stored::sparse_blockwise(p)?.into()),
+        GatherNd => one(index::gather_nd(p)?),
+        ScatterNd => one(index::scatter_nd(p)?),
+        OneHot => one(tensors::one_hot(p)?),
+        Topk => all(tensors::topk(p)?),
+        Argsort => one(tensors::argsort(p)?),
+        NonZero => one(tensors::non_zero(p)?),
+        NonMaximumSuppression => all(tensors::non_maximum_suppression(p)?),
+        Range1d => one(tensors::range_1d(p)?),
+        Fill | FillLike => one(tensors::fill(p)?),
+        Shape => one(tensors::shape(p)?),
+        Stack => one(tensors::stack(p)?),
+        BandPart => one(tensors::band_part(p)?),
+        ReshapeLike => one(tensors::reshape_like(p)?),
+        Flatten2d => one(tensors::flatten2d(p)?),
+        ReverseSequence => one(tensors::reverse_sequence(p)?),
+        Einsum => one(tensors::einsum(p)?),
+        Lstm | Gru | Rnn => all(recurrent::recurrent(p)?),
+        Cond => control::cond(p),
+        WhileLoop => control::while_loop(p),
+        MakeList => Ok(vec![control::make_list(p)?]),
+        ListWrite => Ok(vec![control::list_write(p)?]),
+        ListRead => one(control::list_read(p)?),
+        ListGather => one(control::list_gather(p)?),
+        ListScatter => Ok(vec![control::list_scatter(p)?]),
+        ListLength => one(TensorType::scalar(crate::DataType::Int32)),
+        RandomUniform => one(tensors::random(p, &["low", "high"])?),
+        RandomNormal => one(tensors::random(p, &["mean", "stddev"])?),
+        RandomBernoulli => one(tensors::random(p, &["prob"])?),
+        RandomCategorical => one(tensors::random_categorical(p)?),
+        Classify => control::classify(p),
     }
 }
 

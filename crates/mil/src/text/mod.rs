@@ -21,8 +21,9 @@
 //! Version 1.0 spells scalars `tensor<int32, []>(1)`, later versions `int32(1)`; the reader takes
 //! both anywhere, the printer follows the program's version.
 //!
-//! Three things go beyond what Apple's tools write: nested blocks (`block` above), attributes of a
-//! block's own after its closing brace, and a value inside a literal, which the printer uses where
+//! Three things go beyond what Apple's tools write: nested blocks (`block` above; those of `cond` are
+//! for true and for false, those of `while_loop` the condition and the body, and what a block
+//! defines can be called the same in another), attributes of a block's own after its closing brace, and a value inside a literal, which the printer uses where
 //! the enclosing type leaves a tensor's shape open. `nan(0x7e01)` is a NaN with those bits.
 
 mod lexer;

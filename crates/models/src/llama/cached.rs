@@ -11,53 +11,55 @@ use mil::{DataType, Function, FunctionBuilder, OpError, ValueId};
 /// How many new tokens a function takes, and how many it can look back on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CacheShape {
-    /// New tokens, S.
+    /// Texts that go on side by side, B, each with a cache of its own.
+    pub batch: usize,
+    /// New tokens of each, S.
     pub seq: usize,
-    /// Slots of the cache, C; the mask says which are in use. With none there is no cache: the new
+    /// Slots of a cache, C; the mask says which are in use. With none there is no cache: the new
     /// tokens are the first.
     pub capacity: usize,
 }
 
-/// The function `cached_layer`: what `layer` gives for the last S tokens of a sequence whose
-/// earlier keys and values are in a cache.
+/// The function `cached_layer`: what `layer` gives for the last S tokens of B texts whose earlier
+/// keys and values are in caches.
 ///
-/// Inputs, fp32: `x` `[1, S, D]`; `rope_cos` and `rope_sin` `[S, E/2]` of the new positions, unless
-/// the model has learned its positions;
-/// `k_cache` and `v_cache` `[K, C, E]`; `mask` `[S, C]`, added to the scores: 0 where a slot is in
-/// use, about −1e9 where not ([`fill_cache_mask`](crate::fill_cache_mask)); then the parameters of `layer`. Unused slots must hold finite
-/// values. Without slots there is none of these three. Outputs, fp32: `y` `[1, S, D]`, and `k_new` and `v_new` `[K, S, E]`, which the caller
-/// copies into the cache.
+/// Inputs, fp32: `x` `[B, S, D]`; `rope_cos` and `rope_sin` `[B·S, E/2]` of the new positions, unless
+/// the model has learned its positions; `k_cache` and `v_cache` `[B, K, C, E]`; `mask` `[B, S, C]`,
+/// added to the scores: 0 where a slot is in use, about −1e9 where not
+/// ([`fill_cache_mask`](crate::fill_cache_mask)); then the parameters of `layer`. Unused slots must
+/// hold finite values. Without slots there is none of these three. Outputs, fp32: `y` `[B, S, D]`, and
+/// `k_new` and `v_new` `[B, K, S, E]`, which the caller copies into the caches.
 pub fn cached_layer(
     config: &Config,
     shape: CacheShape,
     compute: DataType,
 ) -> Result<Function, Error> {
     let mut b = begin("cached_layer", config, compute)?;
-    let CacheShape { seq, capacity } = shape;
-    let shape = Shape { batch: 1, seq };
+    let CacheShape { batch, seq, capacity } = shape;
+    let shape = Shape { batch, seq };
     shape.check(config)?;
     if capacity > 0 {
-        bound("capacity", capacity, i32::MAX as usize / seq)?;
+        bound("capacity", capacity, i32::MAX as usize / (batch * seq))?;
     }
-    let x = float_input(&mut b, "x", &[1, seq, config.dim]);
-    let rotary = Rotary::inputs(&mut b, config, seq)?;
+    let x = float_input(&mut b, "x", &[batch, seq, config.dim]);
+    let rotary = Rotary::of_each(&mut b, config, shape)?;
     let (groups, width) = (config.kv_heads, config.head_dim);
     let cache = (capacity > 0).then(|| Cache {
-        keys: float_input(&mut b, "k_cache", &[groups, capacity, width]),
-        values: float_input(&mut b, "v_cache", &[groups, capacity, width]),
-        mask: float_input(&mut b, "mask", &[seq, capacity]),
+        keys: float_input(&mut b, "k_cache", &[batch, groups, capacity, width]),
+        values: float_input(&mut b, "v_cache", &[batch, groups, capacity, width]),
+        mask: float_input(&mut b, "mask", &[batch, seq, capacity]),
     });
     let weights = LayerParameters::inputs(&mut b, config);
 
     let new = heads(&mut b, config, shape, compute, x, rotary.as_ref(), &weights)?;
-    let k_new = b.reshape(new.k, &[groups, seq, width])?;
+    let k_new = b.reshape(new.k, &[batch, groups, seq, width])?;
     b.rename(k_new, "k_new");
     let v_new = b.cast(new.v, DataType::Fp32)?;
-    let v_new = b.reshape(v_new, &[groups, seq, width])?;
+    let v_new = b.reshape(v_new, &[batch, groups, seq, width])?;
     b.rename(v_new, "v_new");
 
     let k = b.cast(new.k, compute)?;
-    let on_new = scores(&mut b, config, new.q, k, "scores_new")?; // [1, K, G, S, S]
+    let on_new = scores(&mut b, config, new.q, k, "scores_new")?; // [B, K, G, S, S]
     let mask = causal_mask(&mut b, config, seq);
     let on_new = b.add(on_new, mask)?;
     let gathered = match cache {
@@ -69,7 +71,7 @@ pub fn cached_layer(
             let attention = b.cast(attention, compute)?;
             let parts = b.split(attention, &[capacity, seq], -1)?;
             let values = cache.heads(&mut b, compute, cache.values)?;
-            let from_old = b.matmul(parts[0], values, (false, false))?; // [1, K, G, S, E]
+            let from_old = b.matmul(parts[0], values, (false, false))?; // [B, K, G, S, E]
             let from_new = b.matmul(parts[1], new.v, (false, false))?;
             b.add(from_old, from_new)?
         }
@@ -86,7 +88,7 @@ pub fn cached_layer(
     Ok(b.finish(&[y, k_new, v_new]))
 }
 
-/// Keys and values of earlier tokens, `[K, C, E]`, and the mask of their slots, `[S, C]`.
+/// Keys and values of earlier tokens, `[B, K, C, E]`, and the mask of their slots, `[B, S, C]`.
 struct Cache {
     keys: ValueId,
     values: ValueId,
@@ -94,7 +96,7 @@ struct Cache {
 }
 
 impl Cache {
-    /// Scores of the new positions against the slots, `[1, K, G, S, C]` fp32.
+    /// Scores of the new positions against the slots, `[B, K, G, S, C]` fp32.
     fn scores(
         &self,
         b: &mut FunctionBuilder,
@@ -104,18 +106,20 @@ impl Cache {
     ) -> Result<ValueId, OpError> {
         let keys = self.heads(b, compute, self.keys)?;
         let scores = scores(b, config, q, keys, "scores_old")?;
-        b.add(scores, self.mask)
+        let [batch, seq, capacity] = [0, 1, 2].map(|axis| b.dims(self.mask)[axis]);
+        let mask = b.reshape(self.mask, &[batch, 1, 1, seq, capacity])?;
+        b.add(scores, mask)
     }
 
-    /// Keys or values as `[1, K, 1, C, E]` in the compute type.
+    /// Keys or values as `[B, K, 1, C, E]` in the compute type.
     fn heads(
         &self,
         b: &mut FunctionBuilder,
         compute: DataType,
         cached: ValueId,
     ) -> Result<ValueId, OpError> {
-        let [groups, capacity, width] = [0, 1, 2].map(|axis| b.dims(cached)[axis]);
+        let [batch, groups, capacity, width] = [0, 1, 2, 3].map(|axis| b.dims(cached)[axis]);
         let cached = b.cast(cached, compute)?;
-        b.reshape(cached, &[1, groups, 1, capacity, width])
+        b.reshape(cached, &[batch, groups, 1, capacity, width])
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Layout, Shape, begin, float_input};
 use crate::{Architecture, Config, Error};
-use mil::{DataType, Function, Type};
+use mil::{DataType, Function, FunctionBuilder, OpError, Type, ValueId};
 
 /// The function `embed`: row `tokens[t]` of the embedding for every token, times √D with
 /// `embedding_scale`.
@@ -20,21 +20,11 @@ pub fn embed(
     shape.check(config)?;
     let tokens = b.input("tokens", Type::tensor(DataType::Int32, &[shape.tokens()]));
     let embedding = float_input(&mut b, "embedding", &[config.vocab, config.dim]);
-    let rows = b.gather(embedding, tokens, 0)?; // [T, D]
-    let rows = match config.embedding_scale {
-        false => rows,
-        true => b.scale(rows, (config.dim as f64).sqrt())?,
-    };
-    let rows = match config.architecture {
-        Architecture::Llama => rows,
-        Architecture::Gpt2 => {
-            let tokens = shape.tokens();
-            let positions = b.input("positions", Type::tensor(DataType::Int32, &[tokens]));
-            let table = float_input(&mut b, "position_embedding", &[config.max_seq, config.dim]);
-            let places = b.gather(table, positions, 0)?; // [T, D]
-            b.add(rows, places)?
-        }
-    };
+    let rows = vectors(&mut b, config, embedding, tokens, |b| {
+        let positions = b.input("positions", Type::tensor(DataType::Int32, &[shape.tokens()]));
+        let table = float_input(b, "position_embedding", &[config.max_seq, config.dim]);
+        (positions, Some(table))
+    })?;
     let rows = match layout {
         Layout::TokenMajor => rows,
         Layout::ChannelFirst => b.transpose(rows, &[1, 0])?,
@@ -42,4 +32,29 @@ pub fn embed(
     let x = b.reshape(rows, &layout.activations(config, shape))?;
     b.rename(x, "x");
     Ok(b.finish(&[x]))
+}
+
+/// The vectors of tokens `[T]`, `[T, D]` fp32; `positions` gives the places of a model that learns its
+/// positions, `[T]`, and their table.
+pub(super) fn vectors(
+    b: &mut FunctionBuilder,
+    config: &Config,
+    embedding: ValueId,
+    tokens: ValueId,
+    positions: impl FnOnce(&mut FunctionBuilder) -> (ValueId, Option<ValueId>),
+) -> Result<ValueId, OpError> {
+    let rows = b.gather(embedding, tokens, 0)?; // [T, D]
+    let rows = match config.embedding_scale {
+        false => rows,
+        true => b.scale(rows, (config.dim as f64).sqrt())?,
+    };
+    match config.architecture {
+        Architecture::Llama => Ok(rows),
+        Architecture::Gpt2 => {
+            let (places, table) = positions(b);
+            let table = table.expect("a model that learns its positions has a table of them");
+            let places = b.gather(table, places, 0)?; // [T, D]
+            b.add(rows, places)
+        }
+    }
 }

@@ -5,7 +5,7 @@
 use super::parts::{norm, project};
 use super::{Layout, Shape, begin, float_input};
 use crate::{Architecture, Config, Error};
-use mil::{DataType, Function, FunctionBuilder, Op, Type, ValueId};
+use mil::{DataType, Function, FunctionBuilder, Op, OpError, Type, ValueId};
 
 /// The function `head`: the weighted cross-entropy of the next tokens.
 ///
@@ -68,14 +68,37 @@ fn classify(
     compute: DataType,
     x: ValueId,
 ) -> Result<ValueId, Error> {
-    let final_norm = float_input(b, "final_norm", &[config.dim]);
+    let norm = float_input(b, "final_norm", &[config.dim]);
     let bias = match config.architecture {
         Architecture::Llama => None,
         Architecture::Gpt2 => Some(float_input(b, "final_norm_bias", &[config.dim])),
     };
     let classifier = float_input(b, "classifier", &[config.vocab, config.dim]);
-    let x = norm(b, config, x, final_norm, bias)?;
-    let x = b.reshape(x, &[shape.tokens(), config.dim])?;
-    let logits = project(b, x, classifier, compute)?;
-    Ok(b.cast(logits, DataType::Fp32)?)
+    let parameters = HeadParameters { norm, bias, classifier };
+    Ok(scores_of(b, config, shape.tokens(), compute, x, &parameters)?)
+}
+
+/// The parameters behind the layers.
+pub(super) struct HeadParameters {
+    /// `[D]` fp32.
+    pub norm: ValueId,
+    /// `[D]` fp32.
+    pub bias: Option<ValueId>,
+    /// `[V, D]` fp32.
+    pub classifier: ValueId,
+}
+
+/// The logits of T tokens, `[T, V]` fp32; x: `[B, S, D]` or `[T, D]` fp32.
+pub(super) fn scores_of(
+    b: &mut FunctionBuilder,
+    config: &Config,
+    tokens: usize,
+    compute: DataType,
+    x: ValueId,
+    parameters: &HeadParameters,
+) -> Result<ValueId, OpError> {
+    let x = norm(b, config, x, parameters.norm, parameters.bias)?;
+    let x = b.reshape(x, &[tokens, config.dim])?;
+    let logits = project(b, x, parameters.classifier, compute)?;
+    b.cast(logits, DataType::Fp32)
 }

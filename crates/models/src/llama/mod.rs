@@ -16,11 +16,13 @@ mod head;
 mod layer;
 mod parts;
 mod rotary;
+mod stateful;
 
 pub use cached::{CacheShape, cached_layer};
 pub use embed::embed;
 pub use head::{head, logits};
 pub use layer::{layer, masked_layer};
+pub use stateful::{stateful, stateful_input};
 
 use crate::{Config, Error};
 use mil::{DataType, FunctionBuilder, Opset, ValueId};

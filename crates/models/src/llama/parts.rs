@@ -22,7 +22,12 @@ impl LayerParameters {
     pub fn inputs(b: &mut FunctionBuilder, config: &Config) -> LayerParameters {
         let ports = layer_ports(config);
         let ports = ports.iter().map(|p| (p.port, float_input(b, p.port, &p.dims)));
-        LayerParameters { ports: ports.collect(), architecture: config.architecture }
+        LayerParameters::of(config, ports.collect())
+    }
+
+    /// Those that these values are, by port.
+    pub fn of(config: &Config, ports: BTreeMap<&'static str, ValueId>) -> LayerParameters {
+        LayerParameters { ports, architecture: config.architecture }
     }
 
     /// The parameter with this name.

@@ -3,12 +3,12 @@
 //!
 //! B batch, S sequence, H heads (of queries or of keys), E head dim.
 
-use super::float_input;
+use super::{Shape, float_input};
 use crate::{Architecture, Config, RopeStyle};
 use mil::{FunctionBuilder, OpError, ValueId};
 
 /// The tables, in the shape that broadcasts against half a head: `[S, 1, E/2]`, or
-/// `[S, 1, E/2, 1]` where pairs are neighbors.
+/// `[S, 1, E/2, 1]` where pairs are neighbors; with B before it if every text has its own.
 pub(super) struct Rotary {
     cos: ValueId,
     sin: ValueId,
@@ -16,24 +16,66 @@ pub(super) struct Rotary {
 }
 
 impl Rotary {
-    /// Declares the inputs `rope_cos` and `rope_sin`, fp32 `[S, E/2]`, if the model turns anything.
+    /// Declares the inputs `rope_cos` and `rope_sin`, fp32 `[S, E/2]`, if the model turns anything:
+    /// the positions of every sequence.
     pub fn inputs(
         b: &mut FunctionBuilder,
         config: &Config,
         seq: usize,
     ) -> Result<Option<Rotary>, OpError> {
+        Rotary::tables(b, config, &[seq])
+    }
+
+    /// The same where every sequence has positions of its own, `[B·S, E/2]`.
+    pub fn of_each(
+        b: &mut FunctionBuilder,
+        config: &Config,
+        shape: Shape,
+    ) -> Result<Option<Rotary>, OpError> {
+        Rotary::tables(b, config, &[shape.batch, shape.seq])
+    }
+
+    fn tables(
+        b: &mut FunctionBuilder,
+        config: &Config,
+        positions: &[usize],
+    ) -> Result<Option<Rotary>, OpError> {
         if config.architecture == Architecture::Gpt2 {
             return Ok(None);
         }
         let pairs = config.head_dim / 2;
-        let dims: &[usize] = match config.rope {
-            RopeStyle::Halves => &[seq, 1, pairs],
-            RopeStyle::Interleaved => &[seq, 1, pairs, 1],
-        };
-        let cos = float_input(b, "rope_cos", &[seq, pairs]);
-        let sin = float_input(b, "rope_sin", &[seq, pairs]);
-        let (cos, sin) = (b.reshape(cos, dims)?, b.reshape(sin, dims)?);
-        Ok(Some(Rotary { cos, sin, style: config.rope }))
+        let rows = positions.iter().product();
+        let cos = float_input(b, "rope_cos", &[rows, pairs]);
+        let sin = float_input(b, "rope_sin", &[rows, pairs]);
+        Rotary::of(b, config, positions, cos, sin).map(Some)
+    }
+
+    /// Those that these values are, fp32 `[S, E/2]`.
+    pub fn of_rows(
+        b: &mut FunctionBuilder,
+        config: &Config,
+        cos: ValueId,
+        sin: ValueId,
+    ) -> Result<Rotary, OpError> {
+        let rows = b.dims(cos)[0];
+        Rotary::of(b, config, &[rows], cos, sin)
+    }
+
+    fn of(
+        b: &mut FunctionBuilder,
+        config: &Config,
+        positions: &[usize],
+        cos: ValueId,
+        sin: ValueId,
+    ) -> Result<Rotary, OpError> {
+        let pairs = config.head_dim / 2;
+        let mut dims = positions.to_vec();
+        match config.rope {
+            RopeStyle::Halves => dims.extend([1, pairs]),
+            RopeStyle::Interleaved => dims.extend([1, pairs, 1]),
+        }
+        let (cos, sin) = (b.reshape(cos, &dims)?, b.reshape(sin, &dims)?);
+        Ok(Rotary { cos, sin, style: config.rope })
     }
 
     /// x turned by its positions; x: `[B, S, H, E]` fp32.

@@ -278,6 +278,10 @@ mod tests {
         assert_eq!(refused(all), "`lora_dropout` is 1; it must be in [0, 1)");
         let alpha = Lora { alpha: f64::NAN, ..lora(&["q_proj"]) };
         assert_eq!(refused(alpha), "`lora_alpha` is NaN; it must be positive and finite");
+        // The scale is single precision in every program.
+        let alpha = Lora { alpha: 1e300, ..lora(&["q_proj"]) };
+        let expected = "`lora_alpha` is 1e300; single precision must have such a number";
+        assert_eq!(refused(alpha), expected);
     }
 
     #[test]

@@ -58,18 +58,23 @@ impl Plan {
             let source_at_hand =
                 source.is_some_and(|id| at_hand[id.index()] || demanded.contains(&id));
             let view = view(operation, function);
+            let changes = operation.op == Op::ReadState || operation.op.is_random();
             let origin = match (operation.op, recompute) {
                 (Op::Const, _) => Origin::Recompute,
-                (Op::ReadState, Recompute::Everything) => {
+                (_, Recompute::Everything) if changes => {
                     let missing = |id: &&ValueId| demanded.contains(id) && !keep.contains(id);
                     if let Some(&id) = operation.outputs.iter().find(missing) {
                         let value = function.value(id).name.clone();
-                        let what = "without a tap: its state may have changed".to_owned();
+                        let what = match operation.op.is_random() {
+                            true => "without a tap: it would draw other numbers",
+                            false => "without a tap: its state may have changed",
+                        };
+                        let what = what.to_owned();
                         return Err(Error::Unsupported { op: operation.op, value, what });
                     }
                     Origin::Tap
                 }
-                (Op::ReadState, _) => Origin::Tap,
+                _ if changes => Origin::Tap,
                 (_, Recompute::Everything) => Origin::Recompute,
                 (op, Recompute::Cheap) if !is_expensive(op) => Origin::Recompute,
                 (_, Recompute::Cheap) => Origin::Tap,
@@ -81,7 +86,7 @@ impl Plan {
             };
             for &id in &operation.outputs {
                 let kept = keep.contains(&id) && operation.op != Op::Const;
-                let repeated = repeat.contains(&id) && operation.op != Op::ReadState;
+                let repeated = repeat.contains(&id) && !changes;
                 let origin = match (kept, repeated) {
                     (true, _) => Origin::Tap,
                     (false, true) => Origin::Recompute,
@@ -121,6 +126,7 @@ fn view(operation: &Operation, function: &Function) -> View {
     };
     match operation.op {
         Op::Identity | Op::Reshape | Op::Transpose | Op::ExpandDims | Op::Squeeze => View::Whole,
+        Op::ReshapeLike | Op::Flatten2d => View::Whole,
         Op::SliceByIndex | Op::SliceBySize | Op::Split | Op::Crop => View::Less,
         Op::Cast => match operation.value("x") {
             Some(x) if bits(operation.output()) < bits(x) => View::Less,
@@ -155,5 +161,10 @@ fn is_expensive(op: Op) -> bool {
             | Op::Resample
             | Op::Affine
             | Op::CropResize
+            | Op::GatherNd
+            | Op::ScatterNd
+            | Op::Topk
+            | Op::Argsort
+            | Op::Einsum
     )
 }

@@ -90,6 +90,11 @@ impl<'s, 'a> Step<'s, 'a> {
         }
     }
 
+    /// A forward value.
+    pub(super) fn forward_value(&mut self, id: ValueId) -> Result<ValueId, Fault> {
+        Ok(self.reverse.demand(id)?)
+    }
+
     /// An operand that may be left out.
     pub(super) fn value_opt(&mut self, parameter: &str) -> Result<Option<ValueId>, Fault> {
         if self.has(parameter) { self.value(parameter).map(Some) } else { Ok(None) }

@@ -1,6 +1,6 @@
 //! Views, slices, joins, gathers and scatters.
 
-use crate::harness::{Row, f, ints, op, row};
+use crate::harness::{Row, apart, f, ints, op, row};
 use mil::{DataType, FunctionBuilder, Op, OpError, Tensor, ValueId};
 
 pub fn rows() -> Vec<Row> {
@@ -163,6 +163,89 @@ pub fn rows() -> Vec<Row> {
             [f(&[3, 2]), ints(&[1, 2], &[2, 0]), f(&[1, 2])],
             |b, v| scatter(b, Op::ScatterAlongAxis, v, 0, "sub"),
         ),
+        row("gather_nd", [f(&[3, 4, 2]), ints(&[3, 2], &[0, 3, 2, -1, 0, 3])], |b, v| {
+            gather_nd(b, v, 0)
+        }),
+        row("gather_nd of rows", [f(&[3, 2]), ints(&[2, 2, 1], &[0, 2, 2, 1])], |b, v| {
+            gather_nd(b, v, 0)
+        }),
+        row("gather_nd in batches", [f(&[2, 3, 2]), ints(&[2, 2, 1], &[0, 2, 1, 1])], |b, v| {
+            gather_nd(b, v, 1)
+        }),
+        row(
+            "gather_nd in two batches",
+            [f(&[2, 2, 3]), ints(&[2, 2, 1], &[0, -1, 1, 1])],
+            |b, v| gather_nd(b, v, 2),
+        ),
+        row("scatter_nd", [f(&[3, 2]), ints(&[3, 2], &[0, 1, 2, 0, 0, 1]), f(&[3])], |b, v| {
+            scatter_nd(b, v, "add")
+        }),
+        row(
+            "scatter_nd that subtracts",
+            [f(&[3, 2]), ints(&[2, 1], &[2, 0]), f(&[2, 2])],
+            |b, v| scatter_nd(b, v, "sub"),
+        ),
+        row("topk", [apart(&[3, 4])], |b, v| {
+            let k = b.int(2);
+            Ok(vec![op(b, Op::Topk, &[("x", v[0]), ("k", k)])?[0]])
+        }),
+        row("bottom k of columns", [apart(&[3, 4])], |b, v| {
+            let (k, axis, ascending, none) = (b.int(2), b.int(0), b.bool(true), b.bool(false));
+            let more = [("ascending", ascending), ("return_indices", none)];
+            op(b, Op::Topk, &[&[("x", v[0]), ("k", k), ("axis", axis)], &more[..]].concat())
+        }),
+        row("stack", [x.clone(), f(&[2, 3]), ints(&[], &[1])], |b, v| {
+            let axis = b.int(1);
+            let values = [v[0], v[1], v[0]];
+            b.operation(
+                Op::Stack,
+                "stack",
+                [("values", (&values[..]).into()), ("axis", axis.into())],
+            )
+        }),
+        row("stack of scalars", [f(&[]), f(&[])], |b, v| {
+            let axis = b.int(-1);
+            b.operation(Op::Stack, "stack", [("values", v.into()), ("axis", axis.into())])
+        }),
+        row("band_part", [f(&[2, 3, 4])], |b, v| {
+            let (lower, upper) = (b.int(1), b.int(0));
+            op(b, Op::BandPart, &[("x", v[0]), ("lower", lower), ("upper", upper)])
+        }),
+        row("reverse_sequence", [wide.clone(), ints(&[2], &[2, 0])], |b, v| {
+            let (seq, batch) = (b.int(1), b.int(0));
+            let axes = [("seq_axis", seq), ("batch_axis", batch)];
+            op(b, Op::ReverseSequence, &[&[("x", v[0]), ("lengths", v[1])], &axes[..]].concat())
+        }),
+        row("flatten2d", [wide.clone()], |b, v| op(b, Op::Flatten2d, &[("x", v[0])])),
+        row(
+            "reshape_like",
+            [f(&[6, 4]), ints(&[2, 3], &[0; 6]), ints(&[1, 4], &[0; 4])],
+            |b, v| {
+                let (none, one, two, all) = (b.int(0), b.int(1), b.int(2), b.bool(false));
+                let tuple = |ids: [ValueId; 2]| mil::Arg::from(&ids[..]);
+                b.operation(
+                    Op::ReshapeLike,
+                    "reshape_like",
+                    [
+                        ("x", v[0].into()),
+                        ("ref_tensors", tuple([v[1], v[2]])),
+                        ("begins", tuple([none, one])),
+                        ("ends", tuple([two, two])),
+                        ("end_masks", tuple([all, all])),
+                    ],
+                )
+            },
+        ),
+        row("what a fill and a one_hot scale", [x.clone(), ints(&[2], &[0, 2])], |b, v| {
+            let (shape, two, size) = (b.ints(&[2, 3]), b.float(DataType::Fp64, 2.0), b.int(3));
+            let filled = op(b, Op::Fill, &[("shape", shape), ("value", two)])?[0];
+            let (on, off) = (b.float(DataType::Fp64, 1.5), b.float(DataType::Fp64, 0.5));
+            let values = [("on_value", on), ("off_value", off)];
+            let sizes = [("indices", v[1]), ("one_hot_vector_size", size)];
+            let hot = op(b, Op::OneHot, &[&sizes[..], &values[..]].concat())?[0];
+            let scaled = b.mul(v[0], filled)?;
+            Ok(vec![b.mul(scaled, hot)?])
+        }),
         row("gather of what is used beside", [f(&[4, 2]), ints(&[3], &[0, 3, 0])], |b, v| {
             let rows = b.gather(v[0], v[1], 0)?;
             let sin = b.unary(Op::Sin, v[0])?;
@@ -218,4 +301,15 @@ fn scatter(b: &mut FunctionBuilder, o: Op, v: &[ValueId], axis: i64, mode: &str)
     let inputs =
         [("data", v[0]), ("indices", v[1]), ("updates", v[2]), ("axis", axis), ("mode", mode)];
     op(b, o, &inputs)
+}
+
+fn gather_nd(b: &mut FunctionBuilder, v: &[ValueId], batch: i64) -> Built {
+    let batch = b.int(batch);
+    op(b, Op::GatherNd, &[("x", v[0]), ("indices", v[1]), ("batch_dims", batch)])
+}
+
+fn scatter_nd(b: &mut FunctionBuilder, v: &[ValueId], mode: &str) -> Built {
+    let mode = b.string(mode);
+    let inputs = [("data", v[0]), ("indices", v[1]), ("updates", v[2]), ("mode", mode)];
+    op(b, Op::ScatterNd, &inputs)
 }

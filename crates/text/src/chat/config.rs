@@ -87,11 +87,18 @@ impl GenerationConfig {
         let get = |key: &str| keys.get(key).filter(|value| !value.is_null());
         let number = |key: &str| match get(key) {
             None => Ok(None),
-            Some(value) => match value.as_f64() {
-                Some(number) => Ok(Some(number as f32)),
+            Some(value) => match value.as_f64().map(|number| number as f32) {
+                Some(number) if number.is_finite() && number >= 0.0 => Ok(Some(number)),
+                Some(_) => Err(refuse(key, "a number, not negative and not too large")),
                 None => Err(refuse(key, "a number")),
             },
         };
+        let top_k = get("top_k").map(|value| {
+            let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
+            count.ok_or_else(|| refuse("top_k", "a count"))
+        });
+        let sample = get("do_sample")
+            .map(|value| value.as_bool().ok_or_else(|| refuse("do_sample", "true or false")));
         let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
         let ends = match get("eos_token_id") {
             None => Some(vec![]),
@@ -100,10 +107,10 @@ impl GenerationConfig {
         };
         Ok(GenerationConfig {
             ends: ends.ok_or_else(|| refuse("eos_token_id", "a token, or a list of them"))?,
-            sample: get("do_sample").and_then(Value::as_bool),
+            sample: sample.transpose()?,
             temperature: number("temperature")?,
             top_p: number("top_p")?,
-            top_k: number("top_k")?.map(|k| k as usize),
+            top_k: top_k.transpose()?,
             repetition_penalty: number("repetition_penalty")?,
         })
     }
@@ -224,6 +231,20 @@ mod tests {
         assert_eq!(GenerationConfig::of_model(&[]).unwrap(), GenerationConfig::default());
         let error = of(r#"{"top_p": "x"}"#).unwrap_err().to_string();
         assert_eq!(error, "generation_config.json: `top_p` must be a number");
-        assert!(of(r#"{"eos_token_id": -1}"#).is_err());
+        for (text, expected) in [
+            (r#"{"eos_token_id": -1}"#, "`eos_token_id` must be a token, or a list of them"),
+            (r#"{"eos_token_id": [1, 4294967296]}"#, "`eos_token_id` must be a token"),
+            (r#"{"top_k": -1}"#, "`top_k` must be a count"),
+            (r#"{"do_sample": 1}"#, "`do_sample` must be true or false"),
+            (r#"{"temperature": -0.5}"#, "`temperature` must be a number, not negative"),
+            (r#"{"temperature": 1e300}"#, "`temperature` must be a number, not negative"),
+            (r#"{"top_p": 1e999}"#, "number out of range"),
+            ("[]", "it must be an object"),
+            ("{\"top_p\"", "EOF while parsing"),
+        ] {
+            let error = of(text).unwrap_err().to_string();
+            assert!(error.starts_with("generation_config.json: "), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

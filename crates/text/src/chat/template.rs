@@ -10,9 +10,20 @@ use minijinja::{Environment, ErrorKind, context};
 const LONGEST_TEMPLATE: usize = 1 << 20;
 /// The longest text that a template may write.
 const LONGEST_TEXT: usize = 1 << 26;
-/// Steps that a template may take, at least, and for each message.
+/// The longest text of one list or object that a template writes.
+const LONGEST_LIST: usize = 1 << 22;
+/// Steps that a template may take, for each message, for every so many bytes of what is said, and
+/// at most. The engine counts 64 bytes of any text that it makes as one step, before it makes it: so
+/// no template has more than 256 MB of texts in memory, and for a short conversation 13 MB.
 const FUEL: u64 = 200_000;
 const FUEL_PER_MESSAGE: u64 = 20_000;
+const BYTES_PER_FUEL: u64 = 8;
+const MOST_FUEL: u64 = 1 << 22;
+/// The most spaces of a level of JSON.
+const WIDEST_INDENT: usize = 64;
+/// Memory for calls within calls, and for lists within lists as far as the steps suffice. Only what
+/// is used of it is taken.
+const STACK: usize = 1 << 28;
 /// Calls within calls.
 const DEPTH: usize = 64;
 
@@ -78,6 +89,17 @@ impl ChatTemplate {
         environment.set_recursion_limit(DEPTH);
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_formatter(|out, state, value| {
+            if value.as_object().is_none() {
+                return minijinja::escape_formatter(out, state, value);
+            }
+            // What is in a list is written as often as it is there: that can be more than there is
+            // memory for, in a text that the engine counts only when it is complete.
+            let mut text = Bounded(Vec::new(), LONGEST_LIST);
+            std::io::Write::write_fmt(&mut text, format_args!("{value}")).map_err(bad_value)?;
+            let text = String::from_utf8_lossy(&text.0);
+            Ok(out.write_str(&text)?)
+        });
         additions(&mut environment);
         environment
             .add_template_owned("chat", without_generation(source))
@@ -88,11 +110,37 @@ impl ChatTemplate {
 
     /// The messages as text; with `answer`, up to where the assistant begins to speak.
     ///
+    /// Whatever the template does, it ends after a number of steps, and the texts that it makes have
+    /// bounds. What has none is the text of a list that holds another one many times over, which
+    /// holds a third so, where an operator such as `~` makes it: the engine counts that text only
+    /// when it is complete. No template of a model does so.
+    ///
     /// # Errors
     /// If the template refuses the messages, or takes too long.
     pub fn render(&self, messages: &[Message], answer: bool) -> Result<String, Error> {
         let mut environment = self.environment.clone();
-        environment.set_fuel(Some(FUEL + FUEL_PER_MESSAGE * messages.len() as u64));
+        let said: usize = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
+        let fuel = FUEL + FUEL_PER_MESSAGE * messages.len() as u64;
+        environment.set_fuel(Some(MOST_FUEL.min(fuel + said as u64 / BYTES_PER_FUEL)));
+        // A list that is put into a list again and again is as deep as there are steps, and so are
+        // the calls that write it, compare it and give it back.
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK);
+            let thread =
+                thread.spawn_scoped(scope, || self.render_in(&environment, messages, answer));
+            let thread = thread.map_err(|error| Error::Template(error.to_string()))?;
+            let panicked =
+                |_| Err(Error::Template("the library for templates gave up on it".into()));
+            thread.join().unwrap_or_else(panicked)
+        })
+    }
+
+    fn render_in(
+        &self,
+        environment: &Environment<'_>,
+        messages: &[Message],
+        answer: bool,
+    ) -> Result<String, Error> {
         let template = environment.get_template("chat").map_err(template_error)?;
         let values = context! {
             messages => messages.iter().map(value_of).collect::<Vec<Value>>(),
@@ -103,7 +151,7 @@ impl ChatTemplate {
             bos_token => self.bos_token.clone(),
             eos_token => self.eos_token.clone(),
         };
-        let mut out = Bounded(Vec::new());
+        let mut out = Bounded(Vec::new(), LONGEST_TEXT);
         template.render_captured_to(values, &mut out).map_err(template_error)?;
         String::from_utf8(out.0).map_err(|error| Error::Template(error.to_string()))
     }
@@ -114,12 +162,12 @@ fn value_of(message: &Message) -> Value {
 }
 
 /// A text that does not grow for ever.
-struct Bounded(Vec<u8>);
+struct Bounded(Vec<u8>, usize);
 
 impl std::io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.0.len() + bytes.len() > LONGEST_TEXT {
-            return Err(std::io::Error::other(format!("more than {LONGEST_TEXT} bytes of text")));
+        if self.0.len() + bytes.len() > self.1 {
+            return Err(std::io::Error::other(format!("more than {} bytes of text", self.1)));
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -176,12 +224,19 @@ fn additions(environment: &mut Environment<'static>) {
             let _: Option<Value> = options.get(known)?;
         }
         options.assert_all_used()?;
-        let bad = |error: serde_json::Error| {
-            minijinja::Error::new(ErrorKind::BadSerialization, error.to_string())
-        };
-        let value = serde_json::to_value(&value).map_err(bad)?;
+        if indent.is_some_and(|indent| indent > WIDEST_INDENT) {
+            return Err(bad_value(format!("more than {WIDEST_INDENT} spaces of indentation")));
+        }
+        // By way of a text with bounds: what is in a list is there as often as it is written.
+        let mut text = Bounded(Vec::new(), LONGEST_LIST);
+        serde_json::to_writer(&mut text, &value).map_err(bad_value)?;
+        let value = serde_json::from_slice(&text.0).map_err(bad_value)?;
         Ok::<_, minijinja::Error>(Value::from_safe_string(dumps(&value, indent)))
     });
+}
+
+fn bad_value(reason: impl ToString) -> minijinja::Error {
+    minijinja::Error::new(ErrorKind::BadSerialization, reason.to_string())
 }
 
 #[cfg(test)]
@@ -222,6 +277,52 @@ mod tests {
         assert!(error.starts_with("chat template: "), "{error}");
         let long = "x".repeat(LONGEST_TEMPLATE + 1);
         assert!(render(&long, &[]).unwrap_err().contains("more than any template has"));
+    }
+
+    #[test]
+    fn texts_in_variables_do_not_grow_without_bound() {
+        let text = "{% set x = 'ab' %}".to_owned();
+        for double in ["{% set x = x ~ x %}", "{% set x = x + x %}", "{% set x = x * 2 %}"] {
+            let error = render(&(text.clone() + &double.repeat(60)), &[]).unwrap_err();
+            assert!(error.contains("out of fuel"), "{error}");
+        }
+        let captured = "{% set x %}{{ x }}{{ x }}{% endset %}".repeat(60);
+        assert!(render(&(text.clone() + &captured), &[]).unwrap_err().contains("out of fuel"));
+        for more in [
+            "{% set x = x | replace('a', x) | replace('b', x) %}",
+            "{% set x = x.replace('a', x) %}",
+            "{% set x = [x, x] | join(x) %}",
+            "{% set x = '%s%s' | format(x, x) %}",
+        ] {
+            let error = render(&(text.clone() + &more.repeat(60)), &[]).unwrap_err();
+            assert!(error.contains("out of fuel"), "{more}: {error}");
+        }
+        // A long conversation is no hostile one.
+        let long = "word ".repeat(1 << 20);
+        let said = render("{{ messages[0].content | trim ~ '.' }}", &say(&[("user", &long)]));
+        assert_eq!(said.unwrap().len(), long.len());
+    }
+
+    #[test]
+    fn lists_are_not_written_without_bound() {
+        let shared = "{% set x = [1] %}".to_owned() + &"{% set x = [x, x] %}".repeat(60);
+        for write in ["{{ x }}", "{% set y %}{{ x }}{% endset %}", "{{ x | tojson }}"] {
+            let error = render(&(shared.clone() + write), &[]).unwrap_err();
+            assert!(error.contains("more than 4194304 bytes of text"), "{write}: {error}");
+        }
+        // Nearly as deep as the most steps that there are suffice for.
+        let deep = "{% set n = namespace(x=[]) %}{% for j in range(400) %}{% for i in range(1000) %}\
+            {% set n.x = [n.x] %}{% endfor %}{% endfor %}";
+        let many = vec![Message::new("user", ""); 250];
+        let write = |end: &str| render(&format!("{deep}{end}"), &many);
+        assert_eq!(write("{{ n.x }}").unwrap().len(), 2 * 400_001);
+        assert_eq!(write("{{ n.x | string | length }}").unwrap(), "800002");
+        assert_eq!(write("{{ n.x[0] == n.x }}").unwrap(), "False");
+        let error = write("{{ n.x | tojson }}").unwrap_err();
+        assert!(error.contains("recursion limit"), "{error}");
+        let error = render("{{ [1] | tojson(indent=1000000000) }}", &[]).unwrap_err();
+        assert!(error.contains("more than 64 spaces of indentation"), "{error}");
+        assert_eq!(render("{{ [1, 'a'] }}{{ 'b' }}", &[]).unwrap(), "[1, 'a']b");
     }
 
     #[test]

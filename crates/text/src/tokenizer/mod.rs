@@ -3,6 +3,9 @@
 //! A thin wrapper: reads any `tokenizer.json` of Hugging Face's format, and trains a byte-level
 //! BPE tokenizer of its own, in which every text can be encoded.
 
+mod guard;
+
+use guard::{guarded, read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tokenizers::decoders::byte_level::ByteLevel;
@@ -110,10 +113,7 @@ impl Tokenizer {
             return Err(format(format!("{size} bytes is more than any tokenizer has")));
         }
         let bytes = std::fs::read(&path).map_err(file)?;
-        match tokenizers::Tokenizer::from_bytes(bytes) {
-            Ok(inner) => Ok(Self::new(inner)),
-            Err(error) => Err(format(error.to_string())),
-        }
+        read(&bytes).map(Self::new).map_err(format)
     }
 
     /// Reads the text of a `tokenizer.json`.
@@ -121,7 +121,7 @@ impl Tokenizer {
     /// # Errors
     /// If it is not a tokenizer.
     pub fn from_json(json: &str) -> Result<Self, Error> {
-        json.parse().map(Self::new).map_err(token)
+        read(json.as_bytes()).map(Self::new).map_err(Error::Token)
     }
 
     /// The text of its `tokenizer.json`.
@@ -154,7 +154,7 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer has no token for a part of the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let encoding = self.inner.encode_fast(text, false).map_err(token)?;
+        let encoding = guarded(|| self.inner.encode_fast(text, false)).map_err(Error::Token)?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -172,7 +172,7 @@ impl Tokenizer {
         text: &str,
         special: bool,
     ) -> Result<Vec<(u32, Range<usize>)>, Error> {
-        let encoding = self.inner.encode(text, special).map_err(token)?;
+        let encoding = guarded(|| self.inner.encode(text, special)).map_err(Error::Token)?;
         let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         Ok(encoding.get_ids().iter().copied().zip(places).collect())
     }
@@ -182,7 +182,7 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot put the tokens together.
     pub fn decode(&self, tokens: &[u32]) -> Result<String, Error> {
-        self.inner.decode(tokens, true).map_err(token)
+        guarded(|| self.inner.decode(tokens, true)).map_err(Error::Token)
     }
 
     /// Decodes tokens one at a time, as they are generated.

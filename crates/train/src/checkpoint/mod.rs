@@ -27,7 +27,7 @@ mod save;
 mod state;
 
 pub use read::{Checkpoint, resolve};
-pub use safetensors::{SafeTensors, TensorInfo};
+pub use safetensors::SafeTensors;
 pub use save::{Snapshot, Tensor, mark_best, save};
 pub use state::TrainState;
 
@@ -143,6 +143,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A file of tensors is malformed or cannot be read.
+    #[error(transparent)]
+    Tensors(#[from] checkpoints::Error),
     /// A tensor that the model needs is not there.
     #[error("{}: no tensor `{name}`", path.display())]
     NoTensor {

@@ -1,14 +1,10 @@
 //! The safetensors format: written as a stream, read tensor by tensor, never whole in memory.
 
-use super::{Error, Tensor, file_error, format_error};
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use super::{Error, Tensor};
+use checkpoints::{Encoding, Input, TensorInfo, Tensors, formats::safetensors};
+use serde_json::{Map, json};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-
-/// The longest header that is read, as in the format's own library.
-const MAX_HEADER: u64 = 100_000_000;
 
 /// Values converted at a time.
 const BLOCK: usize = 1 << 14;
@@ -43,29 +39,11 @@ pub(super) fn write(out: &mut dyn Write, tensors: &[(String, &Tensor<'_>)]) -> s
     Ok(())
 }
 
-/// One tensor of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// The type's name in the file, such as `F32`.
-    pub dtype: String,
-    /// The dimensions.
-    pub dims: Vec<usize>,
-    /// Where its bytes begin in the file.
-    start: u64,
-}
-
-impl TensorInfo {
-    fn describe(&self) -> String {
-        format!("{} {:?}", self.dtype, self.dims)
-    }
-}
-
 /// A file of tensors: its header is in memory, its data are not.
 #[derive(Debug)]
 pub struct SafeTensors {
     path: PathBuf,
-    file: File,
-    tensors: BTreeMap<String, TensorInfo>,
+    tensors: Tensors,
 }
 
 impl SafeTensors {
@@ -74,35 +52,13 @@ impl SafeTensors {
     /// # Errors
     /// If the file cannot be read or its header is not valid.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let mut file = File::open(path).map_err(file_error(path))?;
-        let size = file.metadata().map_err(file_error(path))?.len();
-        let mut length = [0; 8];
-        file.read_exact(&mut length)
-            .map_err(|_| format_error(path, "too short for a safetensors file"))?;
-        let length = u64::from_le_bytes(length);
-        if length > MAX_HEADER || length > size.saturating_sub(8) {
-            let reason = format!("a header of {length} bytes does not fit a file of {size}");
-            return Err(format_error(path, reason));
-        }
-        let mut header = vec![0; length as usize];
-        file.read_exact(&mut header).map_err(file_error(path))?;
-        let header: BTreeMap<String, Value> = serde_json::from_slice(&header)
-            .map_err(|error| format_error(path, format!("header: {error}")))?;
-        let mut tensors = BTreeMap::new();
-        for (name, value) in header {
-            if name == "__metadata__" {
-                continue;
-            }
-            let info = tensor_info(&value, size - 8 - length)
-                .map_err(|reason| format_error(path, format!("tensor `{name}`: {reason}")))?;
-            tensors.insert(name, TensorInfo { start: info.start + 8 + length, ..info });
-        }
-        Ok(Self { path: path.to_owned(), file, tensors })
+        let tensors = safetensors::read(Input::open(path)?)?;
+        Ok(Self { path: path.to_owned(), tensors })
     }
 
-    /// Its tensors by name.
-    pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
-        &self.tensors
+    /// The tensor of a name.
+    pub fn get(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.get(name)
     }
 
     /// Reads an f32 tensor of the dimensions given.
@@ -112,13 +68,12 @@ impl SafeTensors {
     ///
     /// # Panics
     /// If `out` does not have as many values as the dimensions say.
-    pub fn read(&mut self, name: &str, dims: &[usize], out: &mut [f32]) -> Result<(), Error> {
+    pub fn read(&self, name: &str, dims: &[usize], out: &mut [f32]) -> Result<(), Error> {
         let path = &self.path;
         let info = self
-            .tensors
             .get(name)
             .ok_or_else(|| Error::NoTensor { path: path.clone(), name: name.to_owned() })?;
-        if info.dtype != "F32" || info.dims != dims {
+        if info.encoding != Encoding::F32 || info.dims != dims {
             return Err(Error::Shape {
                 path: path.clone(),
                 name: name.to_owned(),
@@ -127,39 +82,6 @@ impl SafeTensors {
             });
         }
         assert_eq!(out.len(), dims.iter().product::<usize>(), "room for `{name}`");
-        self.file.seek(SeekFrom::Start(info.start)).map_err(file_error(path))?;
-        let mut bytes = vec![0; 4 * BLOCK.min(out.len())];
-        for block in out.chunks_mut(BLOCK) {
-            let bytes = &mut bytes[..4 * block.len()];
-            self.file.read_exact(bytes).map_err(file_error(path))?;
-            for (value, bytes) in block.iter_mut().zip(bytes.as_chunks().0) {
-                *value = f32::from_le_bytes(*bytes);
-            }
-        }
-        Ok(())
+        Ok(self.tensors.read(info, 0, out)?)
     }
-}
-
-/// Checks one entry of a header; its start is relative to the data.
-fn tensor_info(value: &Value, room: u64) -> Result<TensorInfo, String> {
-    let dtype = value["dtype"].as_str().ok_or("no `dtype`")?.to_owned();
-    let dims: Vec<usize> = serde_json::from_value(value["shape"].clone())
-        .map_err(|_| "`shape` is not a list of sizes")?;
-    let [start, end]: [u64; 2] = serde_json::from_value(value["data_offsets"].clone())
-        .map_err(|_| "`data_offsets` is not a pair of positions")?;
-    if start > end || end > room {
-        return Err(format!("bytes {start}..{end} are not within the {room} bytes of data"));
-    }
-    let width = match dtype.as_str() {
-        "F64" | "I64" | "U64" => 8,
-        "F32" | "I32" | "U32" => 4,
-        "F16" | "BF16" | "I16" | "U16" => 2,
-        "I8" | "U8" | "BOOL" | "F8_E4M3" | "F8_E5M2" => 1,
-        _ => return Err(format!("unknown type `{dtype}`")),
-    };
-    let bytes = dims.iter().try_fold(width, |size: u64, &dim| size.checked_mul(dim as u64));
-    if bytes != Some(end - start) {
-        return Err(format!("{} bytes do not fit {dtype} {dims:?}", end - start));
-    }
-    Ok(TensorInfo { dtype, dims, start })
 }

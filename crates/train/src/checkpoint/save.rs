@@ -133,7 +133,7 @@ fn write_all(folder: &Path, snapshot: &Snapshot<'_>, create: Create<'_>) -> Resu
         let path = folder.join(name);
         let sum = write_file(&path, content, create).map_err(file_error(&path))?;
         files.insert(name.to_owned(), sum);
-        Ok(())
+        Ok::<(), Error>(())
     };
     file(CONFIG, &|out| pretty(out, snapshot.config))?;
     if let Some(tokenizer) = snapshot.tokenizer {

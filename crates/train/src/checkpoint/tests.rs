@@ -311,6 +311,14 @@ fn hostile_tensor_files_are_errors() {
     let tensor = |shape: &str, offsets: &str| {
         format!(r#"{{"a":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}}}"#)
     };
+    let two = |name: &str, offsets: &str| {
+        let second = tensor("[1]", offsets).replace("\"a\"", &format!("\"{name}\""));
+        format!(
+            "{},{}",
+            tensor("[1]", "[0, 4]").trim_end_matches('}').to_owned() + "}",
+            &second[1..]
+        )
+    };
     let bad = [
         vec![],
         vec![1, 0, 0],
@@ -326,14 +334,20 @@ fn hostile_tensor_files_are_errors() {
         with_header(&tensor("[4294967296, 4294967296, 4]", "[0, 0]"), 8),
         with_header(&tensor("[2]", "[0, 18446744073709551615]"), 8),
         with_header(&tensor("[1]", "[0, 4]").replace("F32", "F31"), 4),
+        with_header(&two("a", "[0, 4]"), 4),
+        with_header(&two("b", "[0, 4]"), 4),
+        with_header(&two("b", "[3, 7]"), 7),
+        with_header(&two("b", "[8, 12]"), 12),
+        with_header(&two("b", "[4, 8]"), 9),
     ];
     for bytes in bad {
         std::fs::write(&path, &bytes).unwrap();
         let error = SafeTensors::open(&path).unwrap_err();
-        assert!(matches!(error, Error::Format { .. }), "{error}");
+        assert!(matches!(error, Error::Tensors(_)), "{error}");
+        assert!(error.to_string().starts_with(&*path.to_string_lossy()), "{error}");
     }
     std::fs::write(&path, with_header(&tensor("[2]", "[0, 8]"), 8)).unwrap();
-    let mut file = SafeTensors::open(&path).unwrap();
+    let file = SafeTensors::open(&path).unwrap();
     file.read("a", &[2], &mut [0.0; 2]).unwrap();
 }
 

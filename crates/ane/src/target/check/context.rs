@@ -98,12 +98,7 @@ impl<'a> Context<'a> {
     /// Whether an argument is constant: written in the program, in a weight file, or dequantized
     /// from there when the program is compiled.
     pub fn is_constant(&self, operation: &'a Operation, name: &str) -> bool {
-        let constexpr = || {
-            let producer = self.producer(operation.value(name)?)?;
-            let dequantizes = [Op::ConstexprAffineDequantize, Op::ConstexprBlockwiseShiftScale];
-            Some(dequantizes.contains(&producer.op))
-        };
-        self.params(operation).is_constant(name) || constexpr().unwrap_or(false)
+        self.params(operation).is_constant(name)
     }
 
     /// Inputs, and the results of all operations that are no constants.

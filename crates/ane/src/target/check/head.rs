@@ -42,8 +42,8 @@ pub(super) fn nested_blocks(c: &Context<'_>, _: &'static Rule, hits: &mut Vec<Hi
 
 pub(super) fn inline_literal(c: &Context<'_>, _: &'static Rule, hits: &mut Vec<Hit>) {
     for operation in &c.operations {
-        // Nobody has seen what this op stores anywhere else than in place.
-        if operation.op == Op::ConstexprBlockwiseShiftScale {
+        // Nobody has seen what these ops store anywhere else than in place.
+        if operation.op.is_constexpr() {
             continue;
         }
         let literal = |operand: &Operand| matches!(operand, Operand::Literal(_));

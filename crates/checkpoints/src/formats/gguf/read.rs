@@ -26,7 +26,7 @@ pub fn read(input: Input) -> Result<Gguf, Error> {
     }
     let version = header.cursor.u32()?;
     if !matches!(version, 2 | 3) {
-        let reason = if version.swap_bytes() <= 3 {
+        let reason = if matches!(version.swap_bytes(), 1..=3) {
             "its bytes are in big-endian order, which is not read".to_owned()
         } else {
             format!("version {version} of GGUF; versions 2 and 3 are read")
@@ -39,7 +39,7 @@ pub fn read(input: Input) -> Result<Gguf, Error> {
     header.check_count(value_count, 13, "values")?;
     for _ in 0..value_count {
         let key = header.name("a key")?;
-        let value = header.value(&key)?;
+        let value = header.value().map_err(|error| within(&format!("`{key}`"), error))?;
         if metadata.values.insert(key.clone(), value).is_some() {
             return Err(header.refuse(format!("there are two values of `{key}`")));
         }
@@ -66,8 +66,18 @@ pub fn read(input: Input) -> Result<Gguf, Error> {
         info.start = start.ok_or_else(|| refuse("its offset is beyond any file".to_owned()))?;
     }
     let mut tensors = Tensors::default();
-    tensors.add(input, infos, Gaps::Allowed)?;
+    tensors.add(input, infos, Gaps::Fewer { from: data, than: alignment })?;
     Ok(Gguf { metadata, tensors })
+}
+
+/// An error of the part of a header that is named.
+fn within(what: &str, error: Error) -> Error {
+    match error {
+        Error::Format { path, reason } => {
+            Error::Format { path, reason: format!("{what}: {reason}") }
+        }
+        other => other,
+    }
 }
 
 struct Header<'a> {
@@ -112,7 +122,7 @@ impl Header<'_> {
         self.text(MAX_NAME, what)
     }
 
-    fn value(&mut self, key: &str) -> Result<Value, Error> {
+    fn value(&mut self) -> Result<Value, Error> {
         let kind = self.cursor.u32()?;
         Ok(match kind {
             0 => Value::U8(self.cursor.array::<1>()?[0]),
@@ -124,18 +134,18 @@ impl Header<'_> {
             6 => Value::F32(f32::from_le_bytes(self.cursor.array()?)),
             7 => match self.cursor.array::<1>()?[0] {
                 flag @ (0 | 1) => Value::Bool(flag == 1),
-                other => return Err(self.refuse(format!("`{key}` is the truth value {other}"))),
+                other => return Err(self.refuse(format!("it is the truth value {other}"))),
             },
-            8 => Value::Text(self.text(MAX_HEADER, &format!("`{key}`"))?),
-            9 => self.list(key)?,
+            8 => Value::Text(self.text(MAX_HEADER, "it")?),
+            9 => self.list()?,
             10 => Value::U64(self.cursor.u64()?),
             11 => Value::I64(self.cursor.u64()? as i64),
             12 => Value::F64(f64::from_le_bytes(self.cursor.array()?)),
-            other => return Err(self.refuse(format!("`{key}` is of the unknown type {other}"))),
+            other => return Err(self.refuse(format!("it is of the unknown type {other}"))),
         })
     }
 
-    fn list(&mut self, key: &str) -> Result<Value, Error> {
+    fn list(&mut self) -> Result<Value, Error> {
         let kind = self.cursor.u32()?;
         let count = self.cursor.u64()?;
         let width = match kind {
@@ -143,19 +153,18 @@ impl Header<'_> {
             2 | 3 => 2,
             4..=6 => 4,
             8 | 10..=12 => 8,
-            9 => return Err(self.refuse(format!("`{key}` is a list of lists, which is not read"))),
-            other => {
-                let reason = format!("`{key}` is a list of the unknown type {other}");
-                return Err(self.refuse(reason));
-            }
+            9 => return Err(self.refuse("it is a list of lists, which is not read")),
+            other => return Err(self.refuse(format!("it is a list of the unknown type {other}"))),
         };
-        self.check_count(count, width, &format!("elements of `{key}`"))?;
+        self.check_count(count, width, "elements")?;
         if kind == 8 {
-            let what = format!("an element of `{key}`");
-            let texts = (0..count).map(|_| self.text(MAX_HEADER, &what));
+            let texts = (0..count).map(|index| {
+                let text = self.text(MAX_HEADER, "it");
+                text.map_err(|error| within(&format!("element {index}"), error))
+            });
             return Ok(Value::Texts(texts.collect::<Result<_, _>>()?));
         }
-        let bytes = self.bytes(count * width, MAX_HEADER, key)?;
+        let bytes = self.bytes(count * width, MAX_HEADER, "it")?;
         Ok(match kind {
             0 | 7 => Value::Integers(bytes.into_iter().map(i64::from).collect()),
             1 => Value::Integers(bytes.into_iter().map(|n| i64::from(n as i8)).collect()),
@@ -177,23 +186,32 @@ impl Header<'_> {
 
     fn tensor_info(&mut self) -> Result<TensorInfo, Error> {
         let name = self.name("a tensor's name")?;
-        let refuse = |reason: String| Error::tensor(self.path, &name, reason);
+        self.described(&name).map_err(|error| match error {
+            Error::Format { path, reason } => Error::Tensor { path, name, reason },
+            other => other,
+        })
+    }
+
+    /// What follows a tensor's name.
+    fn described(&mut self, name: &str) -> Result<TensorInfo, Error> {
         let count = self.cursor.u32()?;
         if count > MAX_DIMS {
-            return Err(refuse(format!("it has {count} dimensions; at most {MAX_DIMS} are read")));
+            let reason = format!("it has {count} dimensions; at most {MAX_DIMS} are read");
+            return Err(self.refuse(reason));
         }
         let mut dims = vec![];
         for _ in 0..count {
             let dim = self.cursor.u64()?;
             let dim = usize::try_from(dim);
-            dims.push(dim.map_err(|_| refuse("a dimension is too large".to_owned()))?);
+            dims.push(dim.map_err(|_| self.refuse("a dimension is too large"))?);
         }
         dims.reverse();
         let kind = self.cursor.u32()?;
+        let encoding = encoding(kind);
         let encoding =
-            encoding(kind).ok_or_else(|| refuse(format!("its type {kind} is not known")))?;
+            encoding.ok_or_else(|| self.refuse(format!("its type {kind} is not known")))?;
         let start = self.cursor.u64()?;
-        Ok(TensorInfo { name, dims, encoding, input: 0, start })
+        Ok(TensorInfo { name: name.to_owned(), dims, encoding, input: 0, start })
     }
 }
 

@@ -179,8 +179,14 @@ impl Bench {
         drop(team);
         let products = if int8 { Products::Int8 } else { Products::Native };
         report.setting("int8", int8);
-        let options =
-            GeneratorOptions { capacity, compute: subject.dtype.into(), products, lora: None };
+        let compute = subject.dtype.into();
+        let options = GeneratorOptions {
+            capacity,
+            compute,
+            stored: mil::DataType::Fp32,
+            products,
+            lora: None,
+        };
         let generator = Generator::new(&device, &config, &random(&config)?, options)?;
         Ok(Bench { config, peak: peak(subject.dtype, int8, &report), device, generator, report })
     }

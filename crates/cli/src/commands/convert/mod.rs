@@ -1,6 +1,7 @@
 //! `anemone convert`.
 
 mod merge;
+mod programs;
 
 use crate::hub;
 use anyhow::{Context, bail};
@@ -14,16 +15,20 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Write a model's checkpoint in another format.
+/// Write a model's checkpoint, or a program, in another format.
 ///
-/// Reads a directory of Hugging Face, a run of `anemone train`, a .safetensors file beside its
+/// A program is a model of Core ML or a text: .mlpackage, .mlmodel, .mlmodelc and .mil are written
+/// from one another, by the name of TO. Weights are copied from file to file; those of a .mil or
+/// .mlmodel are in a file beside it, with .weights.bin behind its name.
+///
+/// Of a checkpoint, reads a directory of Hugging Face, a run of `anemone train`, a .safetensors file beside its
 /// config.json, a GGUF file, a .bin file of llama2.c (with the tokenizer.bin beside it), or a BLZT
 /// checkpoint. Writes any of these, with its tokenizer where the format has a place for one. The
 /// model passes through in parts, so memory does not limit its size; nothing is there under its
 /// name before it is complete.
 #[derive(Debug, Args)]
 pub struct Convert {
-    /// The checkpoint to read: a path, or a name on the hub (`owner/name`)
+    /// The checkpoint to read: a path, or a name on the hub (`owner/name`); or the program
     #[arg(value_name = "FROM")]
     from: PathBuf,
     /// The file or directory to write
@@ -40,7 +45,7 @@ pub struct Convert {
     /// package saves it; if FROM is such a folder, its model is found by itself
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// Replace a file that is there already; directories never are
+    /// Replace a file that is there already; directories never are, but for those of programs
     #[arg(long)]
     force: bool,
     /// The most bytes of one file of weights in a Hugging Face directory
@@ -77,6 +82,9 @@ impl Convert {
     pub fn run(self) -> anyhow::Result<()> {
         if self.shard_bytes == 0 {
             bail!("--shard-bytes must be at least 1");
+        }
+        if programs::is_one(&self.from, &self.to) {
+            return self.program();
         }
         let from = hub::resolve(&self.from)?;
         let from = match Merge::open(&from, self.adapter.as_deref())? {

@@ -2,18 +2,21 @@
 
 mod prompts;
 
-use crate::writing::{Answer, ChoiceFlags, Limits, ModelFlags, Session};
+use crate::writing::{self, Answer, Answering, ChoiceFlags, Limits, ModelFlags, Session};
 use clap::Args;
 use prompts::{Prompt, PromptFlags};
 use serde_json::json;
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 
+/// Prompts that are answered at a time if nobody says.
+const TOGETHER: usize = 8;
+
 /// Write text with a model.
 ///
 /// Reads a model: the newest checkpoint of a run, a directory of Hugging Face, a GGUF, llama2.c or
 /// BLZT file, or an adapter with the model that it was trained for. Continues each prompt, and
-/// prints the text as it comes. Without a prompt the model begins a new text. Of a model that was
+/// prints the text as it comes; several prompts are continued side by side. Without a prompt the model begins a new text. Of a model that was
 /// trained with --compact-vocab, only the tokens that it has been trained on are written.
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true, args_override_self = true)]
@@ -25,6 +28,10 @@ pub struct Generate {
     /// Tokens to write for each prompt, at most
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: u32,
+    /// Prompts to answer at a time, each of which takes a cache of its own; 1 shows every text as it
+    /// comes [default: 8, or as many as there are]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batch: Option<u16>,
     /// Go on after the end of a text
     #[arg(long)]
     ignore_eos: bool,
@@ -54,19 +61,52 @@ impl Generate {
             stop: self.choice.stop.iter().chain(end).cloned().collect(),
         };
         let options = self.model.options(&loaded, capacity)?;
+        let rows = self.rows(prompts.len());
+        if rows > 1 {
+            let tokens: Vec<&[u32]> = prompts.iter().map(|prompt| &prompt.tokens[..]).collect();
+            let mut done = |index: usize, answer: Answer| {
+                self.begin(index, &prompts[index])?;
+                self.show(&answer.text)?;
+                self.end(&prompts[index], &answer)
+            };
+            let answering = Answering {
+                device: &*device.device,
+                loaded: &loaded,
+                options: &options,
+                sampling,
+                limits: &limits,
+                rows,
+            };
+            return writing::answer_all(&answering, &tokens, &mut done);
+        }
         let mut session = Session::new(&*device.device, &loaded, options, sampling)?;
+        let never = AtomicBool::new(false);
         for (index, prompt) in prompts.iter().enumerate() {
-            if index > 0 && !self.json {
-                self.show("\n")?;
-            }
-            self.show(&prompt.shown)?;
-            let never = AtomicBool::new(false);
+            session.set_sampling(writing::sampling_of(sampling, index))?;
+            self.begin(index, prompt)?;
             let answer =
                 session.answer(&prompt.tokens, &limits, &never, &mut |text| self.show(text))?;
+            self.end(prompt, &answer)?;
+        }
+        Ok(())
+    }
+
+    /// How many prompts are answered at a time.
+    fn rows(&self, prompts: usize) -> usize {
+        self.batch.map_or(TOGETHER, usize::from).min(prompts)
+    }
+
+    fn begin(&self, index: usize, prompt: &Prompt) -> std::io::Result<()> {
+        if index > 0 {
             self.show("\n")?;
-            if self.json {
-                writeln!(std::io::stdout(), "{}", summary(prompt, &answer))?;
-            }
+        }
+        self.show(&prompt.shown)
+    }
+
+    fn end(&self, prompt: &Prompt, answer: &Answer) -> anyhow::Result<()> {
+        self.show("\n")?;
+        if self.json {
+            writeln!(std::io::stdout(), "{}", summary(prompt, answer))?;
         }
         Ok(())
     }

@@ -16,17 +16,22 @@ impl Lower<'_> {
         let params = self.params(operation);
         let axis = params.axis("axis", rank)?;
         let validate = params.bool("validate_indices")?;
-        let plain = self.node_dtype(&x) == DataType::Fp32
-            && self.node_dtype(&indices) == DataType::Int32
-            && !validate
-            && x.view.dims[axis] > 0;
+        let plain =
+            self.node_dtype(&indices) == DataType::Int32 && !validate && x.view.dims[axis] > 0;
         if !plain {
             return Ok(None);
         }
+        // Rows are moved as bytes, whatever they mean.
+        if operation.op == Op::Gather && axis == 0 && params.int("batch_dims")? == 0 {
+            return match self.node_dtype(&x).bits() {
+                0..8 => Ok(None),
+                _ => self.gather_rows(operation, x, indices),
+            };
+        }
+        if self.node_dtype(&x) != DataType::Fp32 {
+            return Ok(None);
+        }
         match operation.op {
-            Op::Gather if axis == 0 && params.int("batch_dims")? == 0 => {
-                self.gather_rows(operation, x, indices)
-            }
             Op::Scatter if axis == 0 && params.string("mode")? == "add" => {
                 self.add_rows(operation, x, indices)
             }

@@ -8,6 +8,7 @@ mod conv;
 mod elementwise;
 mod index;
 mod movement;
+mod nested;
 mod pixels;
 mod product;
 mod quantized;
@@ -66,8 +67,11 @@ pub(crate) fn lower(
         inputs.push(id);
     }
     let mut operations = vec![];
+    let live = live(function);
     for operation in &function.body.operations {
-        state.operation(operation)?;
+        if operation.outputs.iter().any(|id| live[id.index()]) || operation.outputs.is_empty() {
+            state.operation(operation)?;
+        }
         if operation.op != Op::Const
             && let Some(&first) = operation.outputs.first()
         {
@@ -80,6 +84,22 @@ pub(crate) fn lower(
         state.graph.outputs.push(val);
     }
     Ok(Lowered { graph: state.graph, inputs, operations })
+}
+
+/// By value, whether an output depends on it.
+fn live(function: &Function) -> Vec<bool> {
+    let mut live = vec![false; function.values.len()];
+    for id in &function.body.outputs {
+        live[id.index()] = true;
+    }
+    for operation in function.body.operations.iter().rev() {
+        if operation.outputs.iter().any(|id| live[id.index()]) || operation.outputs.is_empty() {
+            for id in operation.reads() {
+                live[id.index()] = true;
+            }
+        }
+    }
+    live
 }
 
 /// Whether the op only moves elements.
@@ -99,6 +119,9 @@ fn is_movement(op: Op) -> bool {
             | Tile
             | Pad
             | Reverse
+            | ReshapeLike
+            | Flatten2d
+            | Stack
     )
 }
 
@@ -151,7 +174,21 @@ impl Lower<'_> {
         if matches!(operation.op, Op::ReadState | Op::WriteState) {
             return Err(self.unsupported(operation, "states are not supported yet"));
         }
-        let known = operation.operands().all(|id| self.known[id.index()].is_some());
+        if let Some(other) = types.iter().find(|ty| ty.as_tensor().is_none()) {
+            return Err(self.unsupported(operation, &format!("values of type {other}")));
+        }
+        let known = operation.reads().iter().all(|id| self.known[id.index()].is_some());
+        if operation.op.takes_blocks() && known {
+            return self.fold_blocks(operation);
+        }
+        if operation.op == Op::Shape
+            && let Some(dims) = types[0].as_tensor().and_then(|_| self.shape_of(operation))
+        {
+            // The shape is known though the elements are not.
+            let dims: Vec<i64> = dims.into_iter().map(|d| d as i64).collect();
+            self.known[operation.output().index()] = Some(Tensor::int32s(&dims));
+            return Ok(());
+        }
         // What is folded takes memory: a constant repeated stays a view of the one.
         let limit = if operation.op == Op::Tile { 1 << 12 } else { 1 << 27 };
         if known && self.count(&types) <= limit {
@@ -162,6 +199,7 @@ impl Lower<'_> {
             }
             return self.fold(operation, &types);
         }
+        self.check_shapes(operation, &types)?;
         match self.native(operation)? {
             Some(vals) => {
                 for (&id, val) in operation.outputs.iter().zip(vals) {
@@ -171,6 +209,25 @@ impl Lower<'_> {
             }
             None => self.fallback(operation, types),
         }
+    }
+
+    /// The dims of `x`, if they are known.
+    fn shape_of(&self, operation: &Operation) -> Option<Vec<usize>> {
+        self.params(operation).ty("x").ok()?.fixed_dims()
+    }
+
+    /// An error if a shape cannot be known before the function runs.
+    fn check_shapes(&self, operation: &Operation, types: &[Type]) -> Result<(), Error> {
+        for (&id, ty) in operation.outputs.iter().zip(types) {
+            if ty.as_tensor().is_none_or(|ty| ty.fixed_dims().is_none()) {
+                let name = self.name(id);
+                return Err(self.unsupported(
+                    operation,
+                    &format!("the shape of `{name}`, {ty}, depends on data"),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The operation with the constants that it holds itself in memory.
@@ -239,7 +296,9 @@ impl Lower<'_> {
         let results = interp::apply(operation, self, &argument, types)
             .map_err(|e| self.unsupported(operation, &e.to_string()))?;
         for (&id, array) in operation.outputs.iter().zip(results) {
-            self.known[id.index()] = Some(array.to_tensor());
+            let tensor = array.to_tensor();
+            self.types[id.index()] = Type::Tensor(tensor.ty());
+            self.known[id.index()] = Some(tensor);
         }
         Ok(())
     }
@@ -247,6 +306,18 @@ impl Lower<'_> {
     fn fallback(&mut self, operation: &Operation, types: Vec<Type>) -> Result<(), Error> {
         let mut args = vec![];
         let mut operation = operation.clone();
+        let program = match operation.op.takes_blocks() {
+            true => Some(self.alone(&operation)?),
+            false => None,
+        };
+        if program.is_some() {
+            for id in operation.reads() {
+                if self.known[id.index()].is_none() {
+                    args.push((id, self.val(id)?));
+                }
+            }
+            return self.call(Call { operation, program, args, types });
+        }
         // Constants are written in place, so that only computed values are passed at run time.
         for arg in operation.inputs.values_mut() {
             let operands = match arg {
@@ -262,17 +333,22 @@ impl Lower<'_> {
                 }
             }
         }
+        self.call(Call { operation, program, args, types })
+    }
+
+    /// Nodes for the results of a call.
+    fn call(&mut self, made: Call) -> Result<(), Error> {
         let call = self.graph.calls.len();
-        for (result, (&id, ty)) in operation.outputs.iter().zip(&types).enumerate() {
+        for (result, (&id, ty)) in made.operation.outputs.iter().zip(&made.types).enumerate() {
             let dims = self.fixed_dims(id)?;
             let Some(tensor) = ty.as_tensor() else {
-                return Err(self.unsupported(&operation, "the result is not a tensor"));
+                return Err(self.unsupported(&made.operation, "the result is not a tensor"));
             };
             let name = self.name(id);
             let kind = Kind::Fallback { call, result };
             self.vals[id.index()] = Some(self.graph.add(kind, &dims, tensor.dtype, &name));
         }
-        self.graph.calls.push(Call { operation, args, types });
+        self.graph.calls.push(made);
         Ok(())
     }
 

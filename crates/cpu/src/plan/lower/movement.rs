@@ -9,8 +9,10 @@ use runtime::Error;
 impl Lower<'_> {
     /// The results of a movement op, or `None` if it is left to the interpreter.
     pub(super) fn movement(&mut self, operation: &Operation) -> Result<Option<Vec<Val>>, Error> {
-        if operation.op == Op::Concat {
-            return self.concat(operation);
+        match operation.op {
+            Op::Concat => return self.concat(operation),
+            Op::Stack => return self.stack(operation),
+            _ => {}
         }
         let x = self.need(operation, "x")?;
         let with = |view: View| Some(vec![Val { node: x.node, view }]);
@@ -25,7 +27,7 @@ impl Lower<'_> {
                     .collect();
                 with(x.view.permute(&perm))
             }
-            Op::Reshape | Op::ExpandDims | Op::Squeeze => {
+            Op::Reshape | Op::ExpandDims | Op::Squeeze | Op::ReshapeLike | Op::Flatten2d => {
                 let dims = self.result(operation)?.1;
                 Some(vec![self.reshaped(&x, &dims)])
             }
@@ -108,6 +110,20 @@ impl Lower<'_> {
         }
         let spread = Val { node: x.node, view: view.broadcast(&wide) };
         self.reshaped(&spread, dims)
+    }
+
+    /// Values joined along a new axis, along which each has one element.
+    fn stack(&mut self, operation: &Operation) -> Result<Option<Vec<Val>>, Error> {
+        let (name, dims, dtype) = self.result(operation)?;
+        let axis = self.params(operation).axis("axis", dims.len())?;
+        let Some(Arg::Many(operands)) = operation.inputs.get("values") else { return Ok(None) };
+        let mut parts = vec![];
+        for operand in operands {
+            let value = self.operand(operand)?;
+            let view = value.view.insert_axis(axis);
+            parts.push(Val { node: value.node, view });
+        }
+        Ok(Some(vec![self.graph.add(Kind::Concat(parts, axis), &dims, dtype, &name)]))
     }
 
     fn concat(&mut self, operation: &Operation) -> Result<Option<Vec<Val>>, Error> {

@@ -129,3 +129,88 @@ fn scatter_add(
     ];
     Ok(s.op(op, op.name(), inputs)?)
 }
+
+/// z = slices of x at the indices i spell: dx = zeros with dz added to those slices.
+pub(super) fn gather_nd(s: &mut Step) -> Done {
+    let dz = s.dz_full()?;
+    let dims = s.dims_of("x")?;
+    let batch = s.params().int("batch_dims")? as usize;
+    let indices = s.value("indices")?;
+    let indices = spell_batches(s, indices, batch)?;
+    let zeros = s.zeros(s.dtype(dz), &dims)?;
+    let mode = s.string("add");
+    let inputs = [
+        ("data", zeros.into()),
+        ("indices", indices.into()),
+        ("updates", dz.into()),
+        ("mode", mode.into()),
+    ];
+    let dx = s.op(Op::ScatterNd, "scatter_nd", inputs)?;
+    s.give("x", dx)
+}
+
+/// Indices that spell the batch axes too, which were given by where they stand.
+fn spell_batches(s: &mut Step, indices: ValueId, batch: usize) -> Result<ValueId, Fault> {
+    if batch == 0 {
+        return Ok(indices);
+    }
+    let indices = s.cast(indices, DataType::Int32)?;
+    let mut lead = s.dims_of("indices")?;
+    lead.pop();
+    let count: usize = lead.iter().product();
+    let mut places = vec![];
+    for row in 0..count {
+        let mut index = vec![];
+        let mut rest = row;
+        for &dim in lead.iter().rev() {
+            index.insert(0, (rest % dim) as i64);
+            rest /= dim;
+        }
+        places.extend(&index[..batch]);
+    }
+    lead.push(batch);
+    let places = Tensor::int32s(&places).reshaped(&lead).expect("an index for each row");
+    let places = s.constant("batches", places);
+    Ok(s.concat(&[places, indices], -1)?)
+}
+
+/// z = x with u added to (or subtracted from) the slices that i spells: dx = dz, du = ± dz's slices.
+pub(super) fn scatter_nd(s: &mut Step) -> Done {
+    let mode = s.params().string("mode")?;
+    if !matches!(mode.as_str(), "add" | "sub") {
+        return Err(s.unsupported(format!("with mode \"{mode}\"")));
+    }
+    if s.wants("data") {
+        let dz = s.dz();
+        s.give("data", dz)?;
+    }
+    if s.wants("updates") {
+        let dz = s.dz_full()?;
+        let indices = s.value("indices")?;
+        let inputs = [("x", dz.into()), ("indices", indices.into())];
+        let mut du = s.op(Op::GatherNd, "gather_nd", inputs)?;
+        if mode == "sub" {
+            du = s.scale(du, -1.0)?;
+        }
+        s.give("updates", du)?;
+    }
+    Ok(())
+}
+
+/// z = the k elements of x at i: dx = zeros with dz added to the elements at i.
+pub(super) fn topk(s: &mut Step) -> Done {
+    let values = s.operation.outputs[0];
+    let Some(dz) = s.full(values)? else { return Ok(()) };
+    let dims = s.dims_of("x")?;
+    let p = s.params();
+    let (k, axis) = (p.int("k")?, p.axis("axis", dims.len())?);
+    let ascending = p.bool("ascending")?;
+    let x = s.value("x")?;
+    let (k, along, ascending) = (s.int(k), s.int(axis as i64), s.bool(ascending));
+    let inputs =
+        [("x", x.into()), ("k", k.into()), ("axis", along.into()), ("ascending", ascending.into())];
+    let indices = s.operation(Op::Topk, "topk", inputs)?[1];
+    let zeros = s.zeros(s.dtype(dz), &dims)?;
+    let dx = scatter_add(s, Op::ScatterAlongAxis, zeros, indices, dz, axis)?;
+    s.give("x", dx)
+}

@@ -20,6 +20,8 @@ use mil::Op;
 pub(super) enum Rule {
     /// Contributes to the operands' cotangents, given those of the results.
     Adjoint(fn(&mut Step) -> Done),
+    /// It is written out as ops that have rules before any rule runs.
+    Unrolled,
     /// Not at all in the small, so that no cotangent flows; the text says why.
     Constant(&'static str),
 }
@@ -38,7 +40,7 @@ pub enum Differentiability {
 /// What the table says of an op.
 pub fn differentiability(op: Op) -> Differentiability {
     match rule(op) {
-        Some(Rule::Adjoint(_)) => Differentiability::Rule,
+        Some(Rule::Adjoint(_) | Rule::Unrolled) => Differentiability::Rule,
         Some(Rule::Constant(why)) => Differentiability::Constant(why),
         None => Differentiability::Missing,
     }
@@ -52,6 +54,8 @@ pub(super) fn rule(op: Op) -> Option<&'static Rule> {
 use Rule::{Adjoint, Constant};
 
 const STEPS: &str = "piecewise constant: the derivative is 0 wherever there is one";
+const INDICES: &str = "indices do not change in the small";
+const SHAPES: &str = "it depends on a shape and constants only";
 const BOOLEAN: &str = "its result is a truth value";
 const INDEX: &str = "its result is an index";
 
@@ -189,4 +193,26 @@ const RULES: &[(Op, Rule)] = &[
     (Op::GatherAlongAxis, Adjoint(indexing::gather_along_axis)),
     (Op::Scatter, Adjoint(indexing::scatter)),
     (Op::ScatterAlongAxis, Adjoint(indexing::scatter_along_axis)),
+
+    (Op::GatherNd, Adjoint(indexing::gather_nd)),
+    (Op::ScatterNd, Adjoint(indexing::scatter_nd)),
+    (Op::OneHot, Constant(INDICES)),
+    (Op::Topk, Adjoint(indexing::topk)),
+    (Op::Argsort, Constant(INDICES)),
+    (Op::NonZero, Constant(INDICES)),
+    (Op::Fill, Constant(SHAPES)),
+    (Op::FillLike, Constant(SHAPES)),
+    (Op::Shape, Constant(SHAPES)),
+    (Op::Stack, Adjoint(views::stack)),
+    (Op::BandPart, Adjoint(views::band_part)),
+    (Op::ReshapeLike, Adjoint(views::reshape)),
+    (Op::Flatten2d, Adjoint(views::reshape)),
+    (Op::ReverseSequence, Adjoint(views::reverse_sequence)),
+    (Op::Einsum, Adjoint(products::einsum)),
+    (Op::Lstm, Rule::Unrolled),
+    (Op::Gru, Rule::Unrolled),
+    (Op::Rnn, Rule::Unrolled),
+    (Op::RandomUniform, Constant(SHAPES)),
+    (Op::RandomNormal, Constant(SHAPES)),
+    (Op::RandomBernoulli, Constant(SHAPES)),
 ];

@@ -166,3 +166,34 @@ pub(super) fn attention(s: &mut Step) -> Done {
     }
     Ok(())
 }
+
+/// z[n, c, h, u] = Σ_w x[n, c, h, w]·y[n, w, h, u]. With h before the matrix it is a product for each
+/// n and h: dX = dZ·Yᵀ, dY = Xᵀ·dZ, summed over n and h where they were repeated.
+pub(super) fn einsum(s: &mut Step) -> Done {
+    let operands = s.operation.inputs.get("values").map_or(&[][..], |arg| arg.operands());
+    let &[mil::Operand::Value(x), mil::Operand::Value(y)] = operands else {
+        return Err(s.unsupported("of constants"));
+    };
+    let rank = s.params().einsum_rank()?;
+    // …, c, h, w to …, h, c, w: its own reverse.
+    let mut perm: Vec<usize> = (0..rank).collect();
+    perm.swap(rank - 3, rank - 2);
+    let dz = s.dz_full()?;
+    let dz = s.transpose(dz, &perm)?;
+    for (wanted, other, is_x) in [(x, y, true), (y, x, false)] {
+        if !s.wants_value(wanted) {
+            continue;
+        }
+        let other = s.forward_value(other)?;
+        let other = s.transpose(other, &perm)?;
+        let product = match is_x {
+            true => s.matmul(dz, other, (false, true))?,
+            false => s.matmul(other, dz, (true, false))?,
+        };
+        let product = s.transpose(product, &perm)?;
+        let (space, dims) = (s.dims(product), s.forward_dims(wanted)?);
+        let sum = s.sum_to(product, &space, &dims, 1.0)?;
+        s.give_value(wanted, sum)?;
+    }
+    Ok(())
+}

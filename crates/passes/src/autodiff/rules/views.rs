@@ -383,3 +383,51 @@ fn reversed(s: &mut Step, x: ValueId, axes: &[i64]) -> Result<ValueId, Fault> {
     let axes = s.ints(axes);
     Ok(s.op(Op::Reverse, "reverse", [("x", x.into()), ("axes", axes.into())])?)
 }
+
+/// z = values along a new axis: dvalue = dz's slice where it stands.
+pub(super) fn stack(s: &mut Step) -> Done {
+    let dz = s.dz_full()?;
+    let z_dims = s.z_dims()?;
+    let axis = s.params().axis("axis", z_dims.len())?;
+    let operands = s.operation.inputs.get("values").map_or(&[][..], |arg| arg.operands());
+    for (i, operand) in operands.iter().enumerate() {
+        let Operand::Value(id) = operand else { continue };
+        if !s.wants_value(*id) {
+            continue;
+        }
+        let (mut begin, mut size) = (vec![0; z_dims.len()], z_dims.clone());
+        begin[axis] = i;
+        size[axis] = 1;
+        let slice = cut(s, dz, &begin, &size)?;
+        let dims = s.forward_dims(*id)?;
+        let slice = s.reshape(slice, &dims)?;
+        s.give_value(*id, slice)?;
+    }
+    Ok(())
+}
+
+/// z = x within a band, 0 elsewhere: dx = dz within the band, 0 elsewhere.
+pub(super) fn band_part(s: &mut Step) -> Done {
+    let dz = s.dz_full()?;
+    let (lower, upper) = (s.params().int("lower")?, s.params().int("upper")?);
+    let (lower, upper) = (s.int(lower), s.int(upper));
+    let inputs = [("x", dz.into()), ("lower", lower.into()), ("upper", upper.into())];
+    let dx = s.op(Op::BandPart, "band_part", inputs)?;
+    s.give("x", dx)
+}
+
+/// z = x with the first elements of each sequence in opposite order: dx = dz in the same way.
+pub(super) fn reverse_sequence(s: &mut Step) -> Done {
+    let dz = s.dz_full()?;
+    let (seq, batch) = (s.params().int("seq_axis")?, s.params().int("batch_axis")?);
+    let lengths = s.value("lengths")?;
+    let (seq, batch) = (s.int(seq), s.int(batch));
+    let inputs = [
+        ("x", dz.into()),
+        ("lengths", lengths.into()),
+        ("seq_axis", seq.into()),
+        ("batch_axis", batch.into()),
+    ];
+    let dx = s.op(Op::ReverseSequence, "reverse_sequence", inputs)?;
+    s.give("x", dx)
+}
