@@ -16,9 +16,8 @@ impl Lower<'_> {
         let params = self.params(operation);
         let axis = params.axis("axis", rank)?;
         let validate = params.bool("validate_indices")?;
-        let plain = self.node_dtype(&indices) == DataType::Int32
-            && !validate
-            && x.view.dims[axis] > 0;
+        let plain =
+            self.node_dtype(&indices) == DataType::Int32 && !validate && x.view.dims[axis] > 0;
         if !plain {
             return Ok(None);
         }
@@ -118,7 +117,7 @@ impl Lower<'_> {
     }
 
     /// The value under these dims and packed.
-    fn dense_as(&mut self, x: &Val, dims: &[usize]) -> Val {
+    pub(super) fn dense_as(&mut self, x: &Val, dims: &[usize]) -> Val {
         let x = self.reshaped(x, dims);
         if x.view.is_packed() { x } else { self.copied(&x) }
     }
