@@ -13,6 +13,7 @@ mod dispatch;
 #[cfg(test)]
 mod bf16_tests;
 mod device;
+mod element;
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod emulation;
 pub mod format;

@@ -7,6 +7,7 @@
 //! strides of 1 the rows of the result follow each other at the pitch of the padded plane, and the
 //! whole plane is one piece; what the pitch leaves between rows is computed and dropped.
 
+use crate::element::{Bf16, Element, F16};
 use crate::format::Format;
 use crate::isa::Isa;
 use crate::team::{Team, split};
@@ -58,6 +59,8 @@ pub(crate) struct Window {
     run: usize,
     /// Where the element of each tap is, from where the window begins.
     taps: Vec<usize>,
+    /// Results are kept between these.
+    clamp: Option<(f32, f32)>,
 }
 
 impl Window {
@@ -93,7 +96,14 @@ impl Window {
             pitch,
             run,
             taps,
+            clamp: None,
         }
+    }
+
+    /// Keeps results between two numbers, after what was asked for before.
+    pub fn clamp(&mut self, low: f32, high: f32) {
+        let (before_low, before_high) = self.clamp.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+        self.clamp = Some((keep(before_low, low, high), keep(before_high, low, high)));
     }
 
     /// Results of each channel.
@@ -261,11 +271,20 @@ impl Window {
                 Kind::Root => sums.iter_mut().for_each(|sum| *sum = sum.sqrt()),
                 _ => {}
             }
+            if let Some((low, high)) = self.clamp {
+                sums.iter_mut().for_each(|sum| *sum = keep(*sum, low, high));
+            }
             let first = (plane * rows + row) * columns;
             // SAFETY: the row is within the plane.
             unsafe { narrow(isa, self.formats[1], sums, out, first) };
         }
     }
+}
+
+/// The number between the two that is nearest; NaN stays.
+fn keep(value: f32, low: f32, high: f32) -> f32 {
+    let value = if value < low { low } else { value };
+    if value > high { high } else { value }
 }
 
 /// The operands, by address.
@@ -391,14 +410,21 @@ unsafe fn widen(isa: Isa, format: Format, from: *const u8, first: usize, out: &m
         return;
     }
     #[inline(always)]
-    unsafe fn each(format: Format, from: *const u8, first: usize, out: &mut [f32]) {
+    unsafe fn each<E: Element>(from: *const u8, first: usize, out: &mut [f32]) {
         for (i, out) in out.iter_mut().enumerate() {
             // SAFETY: passed on.
-            *out = unsafe { format.read(from, first + i) };
+            *out = unsafe { *from.cast::<E>().add(first + i) }.widen();
         }
     }
-    // SAFETY: passed on.
-    dispatch!(isa, each, each, (format: Format, from: *const u8, first: usize, out: &mut [f32]));
+    // SAFETY: passed on; the format is that of the elements.
+    match format {
+        Format::F16 => {
+            dispatch!(isa, each::<F16>, each::<F16>, (from: *const u8, first: usize, out: &mut [f32]))
+        }
+        _ => {
+            dispatch!(isa, each::<Bf16>, each::<Bf16>, (from: *const u8, first: usize, out: &mut [f32]))
+        }
+    }
 }
 
 /// Writes elements from `first` on.
@@ -414,12 +440,17 @@ unsafe fn narrow(isa: Isa, format: Format, from: &[f32], out: *mut u8, first: us
         return;
     }
     #[inline(always)]
-    unsafe fn each(format: Format, from: &[f32], out: *mut u8, first: usize) {
+    unsafe fn each<E: Element>(from: &[f32], out: *mut u8, first: usize) {
         for (i, &value) in from.iter().enumerate() {
             // SAFETY: passed on.
-            unsafe { format.write(out, first + i, value) };
+            unsafe { *out.cast::<E>().add(first + i) = E::narrow(value) };
         }
     }
-    // SAFETY: passed on.
-    dispatch!(isa, each, each, (format: Format, from: &[f32], out: *mut u8, first: usize));
+    // SAFETY: passed on; the format is that of the elements.
+    match format {
+        Format::F16 => {
+            dispatch!(isa, each::<F16>, each::<F16>, (from: &[f32], out: *mut u8, first: usize))
+        }
+        _ => dispatch!(isa, each::<Bf16>, each::<Bf16>, (from: &[f32], out: *mut u8, first: usize)),
+    }
 }

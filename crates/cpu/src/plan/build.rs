@@ -96,6 +96,7 @@ pub(crate) fn compile(
         .collect();
     check_elements(&graph, &function.name)?;
     rewrite::convert_in_products(&mut graph);
+    rewrite::clamp_in_windows(&mut graph);
     integer::requantize(&mut graph);
     strip_conversions(&mut graph);
     place::separate_outputs(&mut graph, &accumulates);
