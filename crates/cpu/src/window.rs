@@ -55,8 +55,6 @@ pub(crate) struct Window {
     /// Rows of a padded plane, and elements from one to the next.
     rows: usize,
     pitch: usize,
-    /// Elements of a row with one remainder.
-    run: usize,
     /// Where the element of each tap is, from where the window begins.
     taps: Vec<usize>,
     /// Results are kept between these.
@@ -94,7 +92,6 @@ impl Window {
             formats,
             rows,
             pitch,
-            run,
             taps,
             clamp: None,
         }
@@ -131,7 +128,7 @@ impl Window {
 
     /// Floats that a thread works in.
     fn own_floats(&self) -> usize {
-        let floats = self.rows * self.pitch + self.sums_len() + self.geometry.input[1];
+        let floats = self.rows * self.pitch + self.sums_len() + self.pitch;
         floats.next_multiple_of(16)
     }
 
@@ -196,7 +193,7 @@ impl Window {
         let [height, width] = self.geometry.input;
         let (padded, rest) = own.split_at_mut(self.rows * self.pitch);
         let (sums, row) = rest.split_at_mut(self.sums_len());
-        let row = &mut row[..width];
+        let row = &mut row[..self.pitch];
         let first = plane * height * width * self.formats[0].bytes();
         // SAFETY: the plane is within x.
         unsafe { self.pad(isa, operands.x.add(first), row, padded) };
@@ -234,25 +231,24 @@ impl Window {
         let [above, left] = self.geometry.before;
         let stride = self.geometry.strides[1];
         let fill = if self.kind == Kind::Max { f32::NEG_INFINITY } else { 0.0 };
+        // A window of padding alone may leave no room for any element.
+        let inside = left.min(self.pitch)..self.pitch.min(left + width);
+        row.fill(fill);
         for (y, out) in padded.chunks_exact_mut(self.pitch).enumerate() {
-            out.fill(fill);
             if !(above..above + height).contains(&y) {
+                out.fill(fill);
                 continue;
             }
             let from = (y - above) * width;
-            // SAFETY: the row is within the plane.
-            unsafe { widen(isa, self.formats[0], x, from, row) };
             if stride == 1 {
-                let count = width.min(self.pitch.saturating_sub(left));
-                out[left..left + count].copy_from_slice(&row[..count]);
+                out.fill(fill);
+                // SAFETY: the row is within the plane.
+                unsafe { widen(isa, self.formats[0], x, from, &mut out[inside.clone()]) };
                 continue;
             }
-            for (column, &value) in (left..).zip(row.iter()) {
-                let at = column % stride * self.run + column / stride;
-                if column / stride < self.run {
-                    out[at] = value;
-                }
-            }
+            // SAFETY: as above.
+            unsafe { widen(isa, self.formats[0], x, from, &mut row[inside.clone()]) };
+            sort(isa, row, stride, out);
         }
     }
 
@@ -304,6 +300,25 @@ struct Shared {
 
 // SAFETY: threads only read x, weights and bias, and each writes planes and scratch of its own.
 unsafe impl Sync for Shared {}
+
+/// Puts the elements of a row that have one remainder by `stride` side by side.
+fn sort(isa: Isa, row: &[f32], stride: usize, out: &mut [f32]) {
+    #[inline(always)]
+    fn pairs(row: &[f32], stride: usize, out: &mut [f32]) {
+        let (even, odd) = out.split_at_mut(row.len() / stride);
+        let pairs = row.as_chunks::<2>().0;
+        for ((pair, even), odd) in pairs.iter().zip(even).zip(odd) {
+            (*even, *odd) = (pair[0], pair[1]);
+        }
+    }
+    if stride == 2 {
+        return dispatch!(isa, pairs, pairs, (row: &[f32], stride: usize, out: &mut [f32]));
+    }
+    let run = row.len() / stride;
+    for (column, &value) in row.iter().enumerate() {
+        out[column % stride * run + column / stride] = value;
+    }
+}
 
 /// What is computed of each window.
 #[derive(Clone, Copy)]

@@ -176,6 +176,19 @@ proptest! {
 
 #[test]
 fn a_window_of_padding_alone_is_what_it_is_in_the_interpreter() {
+    check(&Case {
+        op: "avg_pool",
+        dtype: "fp32",
+        dims: vec![1, 2, 1, 1],
+        multiplier: 1,
+        kernel: vec![5, 5],
+        strides: vec![5, 5],
+        dilations: vec![1, 1],
+        pad_type: "custom",
+        pad: vec![7, 0, 7, 0],
+        flag: false,
+        bias: false,
+    });
     for op in ["max_pool", "avg_pool", "l2_pool"] {
         check(&Case {
             op,
