@@ -115,7 +115,7 @@ impl Maker {
             let mut args = BTreeMap::new();
             for param in op.spec().params {
                 if self.below(3) > 0 {
-                    let tuple = matches!(param.ty, ParamType::Tuple);
+                    let tuple = read::takes_tuple(op, param.name);
                     args.insert(param.name.to_owned(), self.arg(&visible, tuple));
                 }
             }

@@ -247,13 +247,11 @@ impl Reader {
             }
         }
         // One binding is a tuple of one where the op takes a tuple, unless it is a whole tuple.
-        let takes_tuple = key == "loop_vars"
-            || op.spec().param(key).is_some_and(|p| matches!(p.ty, ParamType::Tuple));
         let whole = |operand: &Operand| {
             matches!(operand, Operand::Literal(Literal::Tuple(_) | Literal::List { .. }))
         };
         match operands.len() {
-            1 if !takes_tuple || whole(&operands[0]) => Arg::One(operands.remove(0)),
+            1 if !takes_tuple(op, key) || whole(&operands[0]) => Arg::One(operands.remove(0)),
             _ => Arg::Many(operands),
         }
     }
@@ -284,6 +282,13 @@ impl Reader {
             self.problem(format!("{kind} `{key}`: this is no name"));
         }
     }
+}
+
+/// Whether a parameter is a tuple: of tensors, or of the variables of a loop, which may be of any
+/// type.
+pub(crate) fn takes_tuple(op: Op, key: &str) -> bool {
+    let spec = op.spec().param(key);
+    key == "loop_vars" || spec.is_some_and(|param| matches!(param.ty, ParamType::Tuple))
 }
 
 fn separator(outer: &str) -> &'static str {
