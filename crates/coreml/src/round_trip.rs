@@ -2,8 +2,8 @@
 
 use crate::{read, write};
 use mil::{
-    Arg, BlobRef, Block, DataType, Dim, Function, Literal, Operand, Operation, Opset, ParamType,
-    Program, Shape, Span, Tensor, TensorType, Type, Value, ValueId,
+    Arg, BlobRef, Block, DataType, Dim, Function, Literal, Operand, Operation, Opset, Program,
+    Shape, Span, Tensor, TensorType, Type, Value, ValueId,
 };
 use std::collections::{BTreeMap, HashMap};
 
