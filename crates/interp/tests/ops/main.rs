@@ -8,6 +8,7 @@ mod control;
 mod conv;
 mod elementwise;
 mod functions;
+mod hostile;
 mod image_norms;
 mod index;
 mod movement;

@@ -56,7 +56,7 @@ pub fn pool_geometry(params: &Params, x: &[usize]) -> Result<PoolGeometry, OpErr
     let custom = pads(params, spatial)?;
     let kind = params.string("pad_type")?;
     let ceil = params.bool("ceil_mode")?;
-    if ceil && kind.starts_with("same") {
+    if ceil && kind == "same" {
         return Err(params.error(format!("`ceil_mode` does not go with the padding \"{kind}\"")));
     }
     let space = x[2..].to_vec();

@@ -9,6 +9,7 @@ mod elementwise;
 mod index;
 mod movement;
 mod nested;
+mod pixels;
 mod product;
 mod quantized;
 mod reduce;
@@ -278,6 +279,8 @@ impl Lower<'_> {
             ReduceL1Norm | ReduceL2Norm | ReduceLogSum | ReduceSumSquare | InstanceNorm
             | L2Norm => one(self.reduction(operation)?),
             BatchNorm => one(self.batch_norm(operation)?),
+            Crop | DepthToSpace | SpaceToDepth | PixelShuffle | PixelUnshuffle | SpaceToBatch
+            | BatchToSpace => one(self.pixels(operation)?),
             LogicalXor | Ceil | Round | Exp2 | Elu | LeakyRelu | Prelu | Relu6 | ClampedRelu
             | LinearActivation | ScaledTanh | SigmoidHard | Softplus | SoftplusParametric
             | Softsign | Threshold | ThresholdedRelu => one(self.activation(operation)?),
