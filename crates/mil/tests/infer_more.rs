@@ -63,11 +63,11 @@ fn what_is_open_stays_open() {
         &[
             (
                 "rnn(x = x, initial_h = h, weight_ih = w, weight_hh = u, output_sequence = bool(true))",
-                "tensor<fp32, [?, 2, 4]>, tensor<fp32, [2, 4]>",
+                "tensor<fp32, [?, 2, 4]>; tensor<fp32, [2, 4]>",
             ),
             (
                 "rnn(x = x, initial_h = h, weight_ih = w, weight_hh = u)",
-                "tensor<fp32, [1, 2, 4]>, tensor<fp32, [2, 4]>",
+                "tensor<fp32, [1, 2, 4]>; tensor<fp32, [2, 4]>",
             ),
             (
                 "gru(x = x, initial_h = h, weight_ih = w, weight_hh = u)",

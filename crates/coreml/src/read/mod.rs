@@ -10,8 +10,8 @@ use crate::error::{Problem, Problems};
 use crate::proto::{self, binding};
 use bytes::Bytes;
 use mil::{
-    Arg, Block, Function, Literal, Op, Operand, Operation, Opset, ParamType, Program, Span, Type,
-    ValueId, is_identifier,
+    Arg, Block, Function, Literal, Op, Operand, Operation, Opset, Program, Span, Type, ValueId,
+    is_identifier,
 };
 use names::Names;
 use prost::Message;
@@ -41,8 +41,8 @@ pub(crate) struct Ports {
 /// Reads a message `Program`. Functions come in the order that `order` gives, others behind in the
 /// order of the file.
 ///
-/// The text has no place for what `docString` says, nor for attributes of types; they are left
-/// out. Old operator sets get the old spelling, version 1.0.
+/// Programs have no place for what `docString` says, nor for attributes of types; they are left
+/// out. A tuple of one operand cannot be told from the operand, which it is read as. Old operator sets get the old spelling, version 1.0.
 pub(crate) fn program(bytes: Bytes, order: &[String]) -> Result<Read, Problems> {
     let mut reader = Reader::default();
     let Some(message) = reader.decode::<proto::Program>(bytes, "the program") else {
@@ -204,7 +204,7 @@ impl Reader {
         });
         let mut inputs = BTreeMap::new();
         for entry in message.inputs {
-            let arg = self.arg(names, op, &entry.key, entry.value.unwrap_or_default());
+            let arg = self.arg(names, &entry.key, entry.value.unwrap_or_default());
             self.key("parameter", &entry.key);
             if inputs.insert(entry.key.clone(), arg).is_some() {
                 self.problem(format!("parameter `{}` is given twice", entry.key));
@@ -231,7 +231,7 @@ impl Reader {
         Some(Operation { op, inputs, attributes, outputs, blocks, span: Span::default() })
     }
 
-    fn arg(&mut self, names: &Names, op: Op, key: &str, message: proto::Argument) -> Arg {
+    fn arg(&mut self, names: &Names, key: &str, message: proto::Argument) -> Arg {
         let mut operands = vec![];
         for binding in message.arguments {
             match binding.kind {
@@ -246,14 +246,9 @@ impl Reader {
                 },
             }
         }
-        // One binding is a tuple of one where the op takes a tuple, unless it is a whole tuple.
-        let takes_tuple = key == "loop_vars"
-            || op.spec().param(key).is_some_and(|p| matches!(p.ty, ParamType::Tuple));
-        let whole = |operand: &Operand| {
-            matches!(operand, Operand::Literal(Literal::Tuple(_) | Literal::List { .. }))
-        };
+        // A tuple of one is written as its one item.
         match operands.len() {
-            1 if !takes_tuple || whole(&operands[0]) => Arg::One(operands.remove(0)),
+            1 => Arg::One(operands.remove(0)),
             _ => Arg::Many(operands),
         }
     }

@@ -151,6 +151,11 @@ fn is_expensive(op: Op) -> bool {
             | Op::GatherAlongAxis
             | Op::Scatter
             | Op::ScatterAlongAxis
+            | Op::GatherNd
+            | Op::ScatterNd
+            | Op::Topk
+            | Op::Argsort
+            | Op::Einsum
             | Op::MaxPool
             | Op::AvgPool
             | Op::L2Pool
@@ -161,10 +166,5 @@ fn is_expensive(op: Op) -> bool {
             | Op::Resample
             | Op::Affine
             | Op::CropResize
-            | Op::GatherNd
-            | Op::ScatterNd
-            | Op::Topk
-            | Op::Argsort
-            | Op::Einsum
     )
 }

@@ -117,7 +117,7 @@ impl Lower<'_> {
     }
 
     /// The value under these dims and packed.
-    fn dense_as(&mut self, x: &Val, dims: &[usize]) -> Val {
+    pub(super) fn dense_as(&mut self, x: &Val, dims: &[usize]) -> Val {
         let x = self.reshaped(x, dims);
         if x.view.is_packed() { x } else { self.copied(&x) }
     }

@@ -13,6 +13,7 @@ mod pixels;
 mod product;
 mod quantized;
 mod reduce;
+mod window;
 
 use super::graph::{Call, Graph, Kind, NodeId, Val};
 use super::integer::Quantization;
@@ -271,6 +272,7 @@ impl Lower<'_> {
             Linear | Matmul => one(self.product(operation)?),
             ScaledDotProductAttention => one(self.attention(operation)?),
             Conv => one(self.conv(operation)?),
+            MaxPool | AvgPool | L2Pool => one(self.pool(operation)?),
             Quantize | Dequantize => one(self.quantization(operation)?),
             Softmax | ReduceSum | ReduceMean | ReduceMax | ReduceMin | ReduceLogSumExp
             | LayerNorm => one(self.reduction(operation)?),
