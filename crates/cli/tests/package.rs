@@ -115,7 +115,7 @@ fn packages_of_all_families_give_the_scores_of_their_checkpoints() {
         let context = (tokens.len() + 1).to_string();
         // Products in fp16; bytes have 127 steps to the largest of a row, which a few dozen columns
         // hardly even out.
-        for (dtype, tolerance) in [("fp16", 1e-2), ("int8", 0.1)] {
+        for (dtype, tolerance) in [("fp16", 2e-2), ("int8", 0.1)] {
             works(&[
                 "convert",
                 family(name).to_str().unwrap(),
