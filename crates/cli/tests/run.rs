@@ -223,18 +223,24 @@ fn states_travel_in_the_files() {
 }
 ";
     fs::write(place.at("model.mil"), program).unwrap();
+    for device in ["interp", "cpu"] {
+        let on = ["--device", device];
+        place.inputs("in.safetensors", &[("x", &[2], &[1., 2.])]);
+        place.works("in.safetensors", "out.safetensors", &on);
+        let one_two = (Dtype::F16, vec![2], [0x3c00u16, 0x4000].map(u16::to_le_bytes).concat());
+        assert_eq!(place.tensors("out.safetensors")["state/sum"], one_two);
+        place.inputs("in.safetensors", &[("x", &[2], &[1., 2.]), ("state/sum", &[2], &[3., 2.])]);
+        place.works("in.safetensors", "out.safetensors", &on);
+        let four_four = (Dtype::F16, vec![2], [0x4400u16, 0x4400].map(u16::to_le_bytes).concat());
+        let tensors = place.tensors("out.safetensors");
+        assert_eq!((&tensors["state/sum"], &tensors["after"]), (&four_four, &four_four));
+        assert_eq!(tensors.len(), 2, "{device}");
+        place.inputs("in.safetensors", &[("x", &[2], &[1., 2.]), ("state/other", &[1], &[3.])]);
+        place.fails("in.safetensors", &on, 1, &["`state/other` is no input"]);
+    }
+    let engine = ["--device", "ane-emulated"];
     place.inputs("in.safetensors", &[("x", &[2], &[1., 2.])]);
-    let interp = ["--device", "interp"];
-    place.works("in.safetensors", "out.safetensors", &interp);
-    let one_two = (Dtype::F16, vec![2], [0x3c00u16, 0x4000].map(u16::to_le_bytes).concat());
-    assert_eq!(place.tensors("out.safetensors")["state/sum"], one_two);
-    place.inputs("in.safetensors", &[("x", &[2], &[1., 2.]), ("state/sum", &[2], &[3., 2.])]);
-    place.works("in.safetensors", "out.safetensors", &interp);
-    let four_four = (Dtype::F16, vec![2], [0x4400u16, 0x4400].map(u16::to_le_bytes).concat());
-    assert_eq!(place.tensors("out.safetensors")["state/sum"], four_four);
-    place.fails("in.safetensors", &[], 1, &["state `sum`", "--device interp"]);
-    place.inputs("in.safetensors", &[("x", &[2], &[1., 2.]), ("state/other", &[1], &[3.])]);
-    place.fails("in.safetensors", &interp, 1, &["`state/other` is no input"]);
+    place.fails("in.safetensors", &engine, 1, &["state `sum`", "--device cpu"]);
 }
 
 #[test]

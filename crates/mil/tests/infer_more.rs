@@ -4,13 +4,7 @@
 mod common;
 
 use anemone_mil::{parse, print, verify};
-use common::infer;
-
-fn check(parameters: &str, rows: &[(&str, &str)]) {
-    for (call, expected) in rows {
-        assert_eq!(infer(parameters, call), *expected, "{call} of ({parameters})");
-    }
-}
+use common::check;
 
 #[test]
 fn what_is_open_stays_open() {
