@@ -223,18 +223,19 @@ fn states_travel_in_the_files() {
 }
 ";
     fs::write(place.at("model.mil"), program).unwrap();
-    place.inputs("in.safetensors", &[("x", &[2], &[1., 2.])]);
-    let interp = ["--device", "interp"];
-    place.works("in.safetensors", "out.safetensors", &interp);
-    let one_two = (Dtype::F16, vec![2], [0x3c00u16, 0x4000].map(u16::to_le_bytes).concat());
-    assert_eq!(place.tensors("out.safetensors")["state/sum"], one_two);
-    place.inputs("in.safetensors", &[("x", &[2], &[1., 2.]), ("state/sum", &[2], &[3., 2.])]);
-    place.works("in.safetensors", "out.safetensors", &interp);
-    let four_four = (Dtype::F16, vec![2], [0x4400u16, 0x4400].map(u16::to_le_bytes).concat());
-    assert_eq!(place.tensors("out.safetensors")["state/sum"], four_four);
-    place.fails("in.safetensors", &[], 1, &["state `sum`", "--device interp"]);
-    place.inputs("in.safetensors", &[("x", &[2], &[1., 2.]), ("state/other", &[1], &[3.])]);
-    place.fails("in.safetensors", &interp, 1, &["`state/other` is no input"]);
+    for device in [["--device", "interp"], ["--device", "cpu"]] {
+        place.inputs("in.safetensors", &[("x", &[2], &[1., 2.])]);
+        place.works("in.safetensors", "out.safetensors", &device);
+        let one_two = (Dtype::F16, vec![2], [0x3c00u16, 0x4000].map(u16::to_le_bytes).concat());
+        assert_eq!(place.tensors("out.safetensors")["state/sum"], one_two);
+        place.inputs("in.safetensors", &[("x", &[2], &[1., 2.]), ("state/sum", &[2], &[3., 2.])]);
+        place.works("in.safetensors", "out.safetensors", &device);
+        let four_four = (Dtype::F16, vec![2], [0x4400u16, 0x4400].map(u16::to_le_bytes).concat());
+        assert_eq!(place.tensors("out.safetensors")["state/sum"], four_four);
+        place.fails("in.safetensors", &["--device", "ane-emulated"], 1, &["state `sum`"]);
+        place.inputs("in.safetensors", &[("x", &[2], &[1., 2.]), ("state/other", &[1], &[3.])]);
+        place.fails("in.safetensors", &device, 1, &["`state/other` is no input"]);
+    }
 }
 
 #[test]
