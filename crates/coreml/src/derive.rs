@@ -191,16 +191,28 @@ fn range(literal: &Literal) -> Option<SizeRange> {
     Some(SizeRange { min: usize::try_from(min).ok()?, max })
 }
 
-/// The program with what its interface says of shapes in attributes, as texts have it.
-pub(crate) fn with_information(program: &Program, interface: &Interface) -> Program {
+/// The program with what its interface says of shapes in attributes, as texts have it. Functions
+/// that say it already stay as they are.
+pub fn with_information(program: &Program, interface: &Interface) -> Program {
     let mut program = program.clone();
     for function in &mut program.functions {
+        let Some(interface) = interface.function(&function.name) else { continue };
+        let said = function_interface(function).inputs.into_iter();
+        let said: BTreeMap<String, _> = said.map(|f| (f.value.clone(), flexible(&f))).collect();
+        if interface.inputs.iter().all(|f| said.get(&f.value) == Some(&flexible(f))) {
+            continue;
+        }
         function.attributes.remove(FLEXIBLE);
-        if let Some(literal) = interface.function(&function.name).and_then(information) {
+        if let Some(literal) = information(interface) {
             function.attributes.insert(FLEXIBLE.to_owned(), literal);
         }
     }
     program
+}
+
+/// What an attribute would say of an input.
+fn flexible(feature: &Feature) -> Option<(Vec<usize>, Flexibility)> {
+    flexibility(feature).map(|(_, default, others)| (default, others))
 }
 
 /// The attribute for a function, if it has inputs of several shapes.

@@ -31,6 +31,7 @@ mod wire;
 mod write;
 
 pub use constants::parameters_in_place;
+pub use derive::with_information;
 pub use error::{Error, Problem, Problems};
 pub use interface::{
     ArrayType, ColorSpace, DefaultValue, Feature, FeatureType, Flexibility, FunctionInterface,

@@ -124,9 +124,8 @@ pub(crate) fn compile(
     let mut constants = vec![];
     let mut constant_of = HashMap::new();
     for (node, n) in graph.nodes.iter().enumerate().filter(|(node, _)| uses[*node] > 0) {
-        if let Kind::Constant(array) = &n.kind {
+        if let Kind::Constant(tensor) = &n.kind {
             constant_of.insert(node, constants.len());
-            let tensor = array.to_tensor();
             let mut bytes = AlignedBytes::new(tensor.bytes().len());
             bytes.copy_from_slice(tensor.bytes());
             constants.push(bytes);

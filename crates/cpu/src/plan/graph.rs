@@ -7,8 +7,7 @@ use super::integer::{IntegerProduct, Quantization};
 use super::view::View;
 use crate::rows::{Binary, Reduction, Unary};
 use crate::window::Window;
-use interp::Array;
-use mil::{DataType, Operation};
+use mil::{DataType, Operation, Tensor};
 
 /// Index of a node.
 pub(crate) type NodeId = usize;
@@ -36,7 +35,7 @@ pub(crate) enum Kind {
     /// An input of the function, by index.
     Input(usize),
     /// A constant.
-    Constant(Array),
+    Constant(Tensor),
     /// An element-wise function; every argument's view has the node's dims.
     Map(MapOp, Vec<Val>),
     /// Reduction over the argument's last axis; the node's last axis is 1.

@@ -99,7 +99,7 @@ fn clamped(graph: &Graph, node: NodeId) -> Option<(NodeId, f32, f32)> {
 /// The number that a value is everywhere, if it is a constant of one.
 fn scalar(graph: &Graph, val: &Val) -> Option<f32> {
     match &graph.nodes[val.node].kind {
-        Kind::Constant(array) if array.count() == 1 => Some(array.to_f64s()[0] as f32),
+        Kind::Constant(tensor) if tensor.count() == 1 => Some(tensor.to_f64s()[0] as f32),
         _ => None,
     }
 }

@@ -177,7 +177,8 @@ fn evaluates(spec: &OpSpec, random: &mut Random) -> bool {
                 Arg::from(&ids[..])
             }
             ParamType::Any => values.define(array(random, "x", DataType::Fp32, &x)).into(),
-            ParamType::State => return false,
+            // States, lists and the like have tests of their own.
+            _ => return false,
         };
         inputs.insert(param.name.to_owned(), arg);
     }

@@ -12,6 +12,11 @@ pub fn is_one(from: &Path, to: &Path) -> bool {
     Form::of(from).is_some() || Form::of(to).is_some()
 }
 
+/// Whether a checkpoint is to become a package.
+pub fn is_package_of(from: &Path, to: &Path) -> bool {
+    Form::of(from).is_none() && Form::of(to) == Some(Form::Package)
+}
+
 impl Convert {
     /// Reads a program and writes it.
     pub(super) fn program(self) -> anyhow::Result<()> {

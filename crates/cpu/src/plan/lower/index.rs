@@ -78,7 +78,7 @@ impl Lower<'_> {
         let indices = self.dense_as(&indices, &[count]);
         let updates = self.dense_as(&updates, &[count, width]);
         let is_zero = matches!(&self.graph.nodes[base.node].kind,
-            Kind::Constant(array) if array.to_tensor().bytes().iter().all(|&b| b == 0));
+            Kind::Constant(tensor) if tensor.bytes().iter().all(|&b| b == 0));
         let base = if is_zero { None } else { Some(self.dense_as(&base, &[rows, width])) };
         let kind = Kind::AddRows { base, indices, updates };
         let out = self.graph.add(kind, &[rows, width], dtype, &name);

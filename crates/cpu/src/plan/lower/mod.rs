@@ -370,8 +370,7 @@ impl Lower<'_> {
     }
 
     fn constant_node(&mut self, tensor: &Tensor, name: &str) -> Val {
-        let array = Array::from_tensor(tensor);
-        self.graph.add(Kind::Constant(array), tensor.dims(), tensor.dtype(), name)
+        self.graph.add(Kind::Constant(tensor.clone()), tensor.dims(), tensor.dtype(), name)
     }
 
     /// A scalar fp32 constant.
