@@ -43,8 +43,8 @@ impl Default for Options {
 /// A function on a device, with its states.
 ///
 /// It is compiled when it is first evaluated, once for every set of input shapes; weights are read
-/// then, and never again while the form is kept. States begin as zeros and live as long as the
-/// session.
+/// then, and never again while the form is kept. Only the interpreter reads them every time. States
+/// begin as zeros and live as long as the session.
 pub struct Session {
     /// The function alone.
     program: Program,

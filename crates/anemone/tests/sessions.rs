@@ -306,3 +306,29 @@ fn a_program_that_breaks_a_rule_is_refused_with_the_place() {
     assert!(message.starts_with("`wrong.mil` has 1 problem\n"), "{message}");
     assert!(message.contains("wrong.mil:4"), "{message}");
 }
+
+/// What is compiled holds its weights: the files may go, and other sessions then miss them.
+#[test]
+fn weights_are_read_once_for_a_shape() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("once");
+    std::fs::remove_dir_all(&folder).ok();
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("model.mlpackage");
+    Model::load(fixture("perceptron.mlpackage")).unwrap().write(&path, false).unwrap();
+    let model = Model::load(&path).unwrap();
+    let x = || [("x", fp32(&[2, 8], &[0.25; 16]))];
+    let mut session = model.session().unwrap();
+    let before = session.predict(x()).unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
+    let after = session.predict(x()).unwrap();
+    assert_eq!(after.outputs["y"], before.outputs["y"]);
+    let message = model.session().unwrap().predict(x()).unwrap_err().to_string();
+    assert!(message.contains("weight.bin"), "{message}");
+}
+
+#[test]
+fn sessions_go_from_thread_to_thread() {
+    let mut session = text(SUM).session().unwrap();
+    let out = std::thread::spawn(move || session.predict([("x", fp32(&[2], &[1., 2.]))]));
+    assert_eq!(out.join().unwrap().unwrap().outputs["after"].to_f64s(), [1., 2.]);
+}
