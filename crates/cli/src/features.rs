@@ -77,7 +77,7 @@ fn fit(tensor: Tensor, ty: &TensorType, feature: Option<&Feature>) -> anyhow::Re
 }
 
 /// The value of an input that was left out.
-fn left_out(feature: &Feature, ty: &TensorType) -> anyhow::Result<Tensor> {
+pub fn left_out(feature: &Feature, ty: &TensorType) -> anyhow::Result<Tensor> {
     let array = match &feature.ty {
         FeatureType::Array(array) => array,
         other => bail!("it is {other}, for which there is no value if it is left out"),
