@@ -5,7 +5,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use mil::Program;
 use passes::autodiff::{Options, Recompute, differentiate};
-use passes::trainable::{self, Choice};
+use passes::trainable::{self, Choice, loss};
 use regex::Regex;
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use std::path::PathBuf;
 ///
 /// Constants have gradients when they are inputs, which --trainable makes them: each keeps its name,
 /// is fp32 whatever it was, and is cast where it is used. Their values are then no part of the
-/// result any more.
+/// result any more. A classifier is differentiated for the probabilities that its label is made of.
 ///
 /// Example: anemone grad layer.mil --wrt x,w -o layer_grad.mil
 /// Example: anemone grad classifier.mlpackage --trainable 'conv.*' -o gradients.mil
@@ -64,6 +64,7 @@ impl Grad {
     pub fn run(self) -> anyhow::Result<()> {
         let source = program::read(&self.program.program)?;
         let mut function = source.function(self.function.as_deref())?.clone();
+        loss::unlabel(&mut function);
         let mut wrt = self.wrt;
         if let Some(regex) = &self.trainable {
             let named = |name: &str| regex.is_match(name);

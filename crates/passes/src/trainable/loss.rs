@@ -227,6 +227,24 @@ fn softmax(function: &Function, end: ValueId) -> Option<(ValueId, usize)> {
     }
 }
 
+/// Replaces a classifier's label and dictionary, which have no gradient, by the probabilities that
+/// they are made of. Other outputs stay.
+pub fn unlabel(function: &mut Function) {
+    let mut outputs: Vec<ValueId> = vec![];
+    for &id in &function.body.outputs {
+        let mut producers = function.body.operations.iter();
+        let producer = producers.find(|o| o.op == Op::Classify && o.outputs.contains(&id));
+        let id = producer.and_then(|operation| operation.value("probabilities")).unwrap_or(id);
+        if !outputs.contains(&id) {
+            outputs.push(id);
+        }
+    }
+    if outputs != function.body.outputs {
+        function.body.outputs = outputs;
+        prune(function);
+    }
+}
+
 /// Drops operations that no output needs.
 fn prune(function: &mut Function) {
     let mut live = vec![false; function.values.len()];

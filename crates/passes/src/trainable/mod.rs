@@ -139,6 +139,19 @@ pub fn choose(function: &Function, choice: &Choice<'_>) -> Result<Vec<String>, E
     Ok(chosen)
 }
 
+/// How many constants that a gradient reaches are compressed, and so cannot be trained.
+pub fn compressed(function: &Function) -> usize {
+    let uses = Uses::of(function);
+    let is = |operation: &&Operation| {
+        operation.op.is_constexpr()
+            && operation
+                .outputs
+                .iter()
+                .any(|&id| uses.reached[id.index()] && float_count(function.ty(id)).is_some())
+    };
+    function.body.operations.iter().filter(is).count()
+}
+
 /// Elements of a tensor of floats that constants can be trained as.
 fn float_count(ty: &Type) -> Option<usize> {
     let ty = ty.as_tensor()?;

@@ -36,6 +36,8 @@ pub struct Task {
     pub parameters: Vec<(String, Tensor)>,
     /// Inputs that have the same value for all examples.
     pub constants: Vec<(String, Tensor)>,
+    /// The weight files that the function refers to.
+    pub weights: mil::Weights,
 }
 
 /// How to train.
@@ -118,6 +120,7 @@ impl Fit {
         let compile = |function: &Function, accumulators: Vec<String>| {
             let compile = CompileOptions {
                 parameters: names.clone(),
+                weights: task.weights.clone(),
                 staging,
                 accumulators,
                 ..Default::default()

@@ -18,6 +18,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use store::Store;
+use train::checkpoint;
 use train::fit::{self, Examples, Fit, FitOptions};
 use train::metrics::{self, Writer};
 
@@ -118,7 +119,8 @@ impl Run<'_> {
     /// Trains.
     pub fn run(&self) -> anyhow::Result<()> {
         let store = Store::new(self.out);
-        let stored = match (self.resume, store.exists()) {
+        let taken = store.exists() || checkpoint::resolve(self.out).is_ok();
+        let stored = match (self.resume, taken) {
             (true, _) => Some(store.settings()?),
             (false, true) => bail!(
                 "`{}` holds a run already: --resume goes on with it, --out DIR starts another",
@@ -137,9 +139,7 @@ impl Run<'_> {
         if training.is_empty() {
             bail!("`{}` leaves no examples to train on", settings.data.display());
         }
-        if !self.resume {
-            settings.measure(training.len(), self.flags);
-        }
+        settings.measure(training.len(), self.flags, self.resume);
         let settings = settings;
 
         let device = device::open("cpu", self.threads, Default::default())?;
@@ -167,6 +167,11 @@ impl Run<'_> {
             task.parameters.len(),
             grouped(trained)
         ))?;
+        match prepared.compressed {
+            0 => {}
+            1 => progress.note("frozen   1 compressed constant")?,
+            n => progress.note(&format!("frozen   {n} compressed constants"))?,
+        }
         progress.note(&format!("loss     {}", prepared.describe()))?;
         progress.note(&format!("data     {}: {sides}", settings.data.display()))?;
         let memory = fit.memory() as f64 / 1e6;
@@ -220,10 +225,18 @@ impl Run<'_> {
             .with_context(|| format!("cannot write `{}`", picture.display()))?;
         progress.finish();
         progress.note(&format!("saved    {}", store.last().display()))?;
-        if let Some((step, loss)) = fit.progress().best {
-            let best = store.best();
-            progress
-                .note(&format!("best     {}: loss {loss:.4}, at step {step}", best.display()))?;
+        match fit.progress().best {
+            None => {}
+            Some((0, loss)) => progress.note(&format!(
+                "best     the model as it was: loss {loss:.4}; there is no best.mlpackage"
+            ))?,
+            Some((step, loss)) => {
+                let best = store.best();
+                progress.note(&format!(
+                    "best     {}: loss {loss:.4}, at step {step}",
+                    best.display()
+                ))?;
+            }
         }
         progress.note(&format!("curve    {}", picture.display()))?;
         let done = fit.progress().step;

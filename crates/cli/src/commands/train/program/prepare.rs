@@ -24,6 +24,8 @@ pub struct Prepared {
     /// The function's name.
     pub function: String,
     pub loss: Loss,
+    /// How many weights are compressed, and stay as they are.
+    pub compressed: usize,
 }
 
 impl Prepared {
@@ -76,9 +78,11 @@ impl Prepared {
         let constants = given.constants.into_iter();
         let constants = constants.map(|(name, tensor)| widened(tensor).map(|t| (name, t)));
         let constants = constants.collect::<anyhow::Result<_>>()?;
-        let task = Task { function, ports, prediction, examples, parameters, constants };
+        let compressed = trainable::compressed(&function);
+        let weights = model.weights.clone();
+        let task = Task { function, ports, prediction, examples, parameters, constants, weights };
         let examples = Examples { columns, target, count };
-        Ok(Prepared { task, examples, function: name, loss })
+        Ok(Prepared { task, examples, function: name, loss, compressed })
     }
 
     /// The loss in words.

@@ -132,12 +132,15 @@ impl ProgramSettings {
         }
     }
 
-    /// Makes a new run as long as its epochs over so many examples, and all that follows its length
-    /// unless flags say it.
-    pub fn measure(&mut self, examples: usize, flags: &Flags) {
+    /// Makes a run as long as its epochs over so many examples and, if it is a new one, all that
+    /// follows its length unless flags say it.
+    pub fn measure(&mut self, examples: usize, flags: &Flags, resumed: bool) {
         if let Some(epochs) = self.epochs {
             let steps = (examples as f64 * epochs / self.batch as f64).ceil();
             self.steps = (steps as u64).max(1);
+        }
+        if resumed {
+            return;
         }
         self.warmup = flags.warmup.unwrap_or((self.steps / 20).min(100));
         self.eval_every = flags.eval_every.unwrap_or((self.steps / 10).max(1));
