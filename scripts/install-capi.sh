@@ -48,9 +48,10 @@ fi
 
 root=${DESTDIR-}$prefix
 mkdir -p "$root/lib/pkgconfig" "$root/include"
-cp "$built/$shared" "$root/lib/$versioned"
+# What is built is called so that it is not taken for the library for Rust.
+cp "$built/libanemone_c.${shared##*.}" "$root/lib/$versioned"
 ln -sf "$versioned" "$root/lib/$shared"
-cp "$built/libanemone.a" "$root/lib/"
+cp "$built/libanemone_c.a" "$root/lib/libanemone.a"
 cp crates/capi/include/anemone.h crates/capi/include/ane_bridge.h "$root/include/"
 escaped=$(printf '%s' "$prefix" | sed 's/[\\&|]/\\&/g')
 sed -e "s|@PREFIX@|$escaped|" -e "s|@VERSION@|$version|" -e "s|@PRIVATE@|$private|" \

@@ -2,7 +2,7 @@
 
 mod common;
 
-use anemone::bridge::*;
+use anemone_c::bridge::*;
 use common::last_error;
 use half::f16;
 use mil::{BlobRef, DataType, Tensor, Weights};

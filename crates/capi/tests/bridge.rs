@@ -2,8 +2,8 @@
 
 mod common;
 
-use anemone::bridge::*;
-use anemone::modern::anemone_last_error_code;
+use anemone_c::bridge::*;
+use anemone_c::modern::anemone_last_error_code;
 use common::*;
 use std::ffi::{c_char, c_int};
 use std::ptr;

@@ -85,7 +85,7 @@ fn libraries() -> PathBuf {
 }
 
 fn shared_library(folder: &Path) -> PathBuf {
-    folder.join(format!("{DLL_PREFIX}anemone{DLL_SUFFIX}"))
+    folder.join(format!("{DLL_PREFIX}anemone_c{DLL_SUFFIX}"))
 }
 
 /// The output of a command that succeeds.
@@ -106,7 +106,7 @@ fn build<S: AsRef<OsStr>>(source: &Path, language: Language, link: &[S], program
 /// Options for linking with the shared library in a folder.
 fn shared(folder: &Path) -> Vec<String> {
     let folder = folder.display();
-    vec![format!("-L{folder}"), "-lanemone".to_owned(), format!("-Wl,-rpath,{folder}")]
+    vec![format!("-L{folder}"), "-lanemone_c".to_owned(), format!("-Wl,-rpath,{folder}")]
 }
 
 fn example(name: &str) -> PathBuf {
@@ -163,7 +163,7 @@ fn the_bridge_is_configured_by_the_environment() {
 
 #[test]
 fn the_static_library_links() {
-    let library = libraries().join("libanemone.a");
+    let library = libraries().join("libanemone_c.a");
     if !cfg!(target_os = "linux") {
         tell("not run: the static library, whose system libraries are known for Linux only");
         return;

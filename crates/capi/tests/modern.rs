@@ -2,7 +2,7 @@
 
 mod common;
 
-use anemone::modern::*;
+use anemone_c::modern::*;
 use common::*;
 use std::ffi::c_void;
 use std::path::PathBuf;

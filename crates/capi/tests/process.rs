@@ -2,7 +2,7 @@
 
 mod common;
 
-use anemone::bridge::*;
+use anemone_c::bridge::*;
 use common::*;
 
 #[test]

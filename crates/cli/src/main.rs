@@ -7,7 +7,6 @@
 mod arrays;
 mod commands;
 mod device;
-mod engine;
 mod features;
 mod hub;
 mod model;

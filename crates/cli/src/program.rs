@@ -1,8 +1,8 @@
 //! Programs named on the command line.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use coreml::{Interface, Model};
+use coreml::Interface;
 use mil::{AtomicFile, Function, Program};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,8 @@ pub struct ProgramArg {
 
 /// A program with where it came from.
 pub struct Source {
+    /// The model that it is of.
+    pub model: anemone::Model,
     /// The program; it passes the verifier.
     pub program: Program,
     /// What users see of it.
@@ -33,19 +35,7 @@ impl Source {
     /// The function with this name, or else the one that the model says is meant, `main`, or the
     /// only one.
     pub fn function(&self, name: Option<&str>) -> anyhow::Result<&Function> {
-        let functions = &self.program.functions;
-        let name = name.or(self.interface.default_function.as_deref());
-        let found = match (name, &functions[..]) {
-            (Some(name), _) => self.program.function(name),
-            (None, [only]) => Some(only),
-            (None, _) => self.program.function("main"),
-        };
-        found.with_context(|| {
-            let known: Vec<&str> = functions.iter().map(|f| f.name.as_str()).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            let hint = if name.is_none() { "; choose one with --function" } else { "" };
-            format!("no function `{}`; the program has {known}{hint}", name.unwrap_or("main"))
-        })
+        Ok(anemone::choose(&self.program, &self.interface, name)?)
     }
 
     /// The same with a text in any case, which says what the program says, and with places in it:
@@ -64,34 +54,15 @@ impl Source {
 
 /// Reads and verifies a program.
 pub fn read(path: &Path) -> anyhow::Result<Source> {
-    verified(&Model::read(path)?)
-}
-
-/// A model's program, if it is valid. Parameters that are in weight files come into the program.
-pub fn verified(model: &Model) -> anyhow::Result<Source> {
-    let mut program = model.program.clone();
-    coreml::parameters_in_place(&mut program, &model.weights)?;
-    let name = model.file.display().to_string();
-    if let Err(problems) = mil::verify(&program) {
-        let mut problems = problems;
-        let mut text = model.text.clone();
-        if text.is_none() {
-            // Places are those in what the program would be as text.
-            let printed = mil::print(&program);
-            if let Err(placed) = mil::parse(&printed).and_then(|p| mil::verify(&p)) {
-                problems = placed;
-            }
-            text = Some(printed);
-        }
-        let count = problems.0.len();
-        let plural = if count == 1 { "" } else { "s" };
-        let listed = problems.annotate(&text.unwrap_or_default(), &name);
-        bail!("`{name}` has {count} problem{plural}\n{}", listed.trim_end());
-    }
-    let folder = model.file.parent().map(Path::to_owned).unwrap_or_default();
-    let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
-    let text = model.text.clone().unwrap_or_default();
-    Ok(Source { program, interface: model.interface.clone(), folder, name, text })
+    let model = anemone::Model::load(path)?;
+    Ok(Source {
+        program: model.program().clone(),
+        interface: model.interface().clone(),
+        folder: model.folder(),
+        name: model.file().display().to_string(),
+        text: model.text().unwrap_or_default().to_owned(),
+        model,
+    })
 }
 
 /// Writes a program as text, to a file or to the terminal.

@@ -223,18 +223,24 @@ fn states_travel_in_the_files() {
 }
 ";
     fs::write(place.at("model.mil"), program).unwrap();
+    for device in ["interp", "cpu"] {
+        let on = ["--device", device];
+        place.inputs("in.safetensors", &[("x", &[2], &[1., 2.])]);
+        place.works("in.safetensors", "out.safetensors", &on);
+        let one_two = (Dtype::F16, vec![2], [0x3c00u16, 0x4000].map(u16::to_le_bytes).concat());
+        assert_eq!(place.tensors("out.safetensors")["state/sum"], one_two);
+        place.inputs("in.safetensors", &[("x", &[2], &[1., 2.]), ("state/sum", &[2], &[3., 2.])]);
+        place.works("in.safetensors", "out.safetensors", &on);
+        let four_four = (Dtype::F16, vec![2], [0x4400u16, 0x4400].map(u16::to_le_bytes).concat());
+        let tensors = place.tensors("out.safetensors");
+        assert_eq!((&tensors["state/sum"], &tensors["after"]), (&four_four, &four_four));
+        assert_eq!(tensors.len(), 2, "{device}");
+        place.inputs("in.safetensors", &[("x", &[2], &[1., 2.]), ("state/other", &[1], &[3.])]);
+        place.fails("in.safetensors", &on, 1, &["`state/other` is no input"]);
+    }
+    let engine = ["--device", "ane-emulated"];
     place.inputs("in.safetensors", &[("x", &[2], &[1., 2.])]);
-    let interp = ["--device", "interp"];
-    place.works("in.safetensors", "out.safetensors", &interp);
-    let one_two = (Dtype::F16, vec![2], [0x3c00u16, 0x4000].map(u16::to_le_bytes).concat());
-    assert_eq!(place.tensors("out.safetensors")["state/sum"], one_two);
-    place.inputs("in.safetensors", &[("x", &[2], &[1., 2.]), ("state/sum", &[2], &[3., 2.])]);
-    place.works("in.safetensors", "out.safetensors", &interp);
-    let four_four = (Dtype::F16, vec![2], [0x4400u16, 0x4400].map(u16::to_le_bytes).concat());
-    assert_eq!(place.tensors("out.safetensors")["state/sum"], four_four);
-    place.fails("in.safetensors", &[], 1, &["state `sum`", "--device interp"]);
-    place.inputs("in.safetensors", &[("x", &[2], &[1., 2.]), ("state/other", &[1], &[3.])]);
-    place.fails("in.safetensors", &interp, 1, &["`state/other` is no input"]);
+    place.fails("in.safetensors", &engine, 1, &["state `sum`", "--device cpu"]);
 }
 
 #[test]
@@ -370,4 +376,34 @@ fn weights_in_place_are_found_by_every_device() {
         place.works("x.safetensors", "y.safetensors", &["--device", device]);
         assert!(place.tensors("y.safetensors")["y"].2 == sums, "{device}");
     }
+}
+
+/// What the device cannot run, the interpreter does, and says so.
+#[test]
+fn a_function_whose_shapes_depend_on_data_is_interpreted_and_says_why() {
+    let place = Place::new("data");
+    let text = "program(1.3)
+{
+    func main<ios18>(tensor<fp32, [2, 2]> x) {
+        tensor<fp32, [2, 2]> half = real_div(x = x, y = fp32(2));
+        tensor<int32, [?, 2]> at = non_zero(x = half);
+        tensor<fp32, [?]> y = gather_nd(x = half, indices = at);
+    } -> (y);
+}
+";
+    fs::write(place.at("model.mil"), text).unwrap();
+    place.inputs("x.safetensors", &[("x", &[2, 2], &[1., 0., 3., 0.])]);
+    let output = place.run("x.safetensors", "out.safetensors", &["--placement"]);
+    let note = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{note}");
+    let reason = "non_zero: the shape of `at`, tensor<int32, [?, 2]>, depends on data";
+    let expected = format!(
+        "note: cpu cannot run `main`: {reason}; the interpreter evaluates the whole function\n"
+    );
+    assert_eq!(note, expected);
+    let placement = String::from_utf8(output.stdout).unwrap();
+    let place_of_all = format!("interpreter (whole function): {reason}");
+    assert_eq!(placement.matches(&place_of_all).count(), 3, "{placement}");
+    let found = place.tensors("out.safetensors");
+    assert_eq!(found["y"], (Dtype::F32, vec![2], floats(&[0.5, 1.5])));
 }

@@ -11,23 +11,20 @@ use crate::interface::{
 use crate::write::FLEXIBLE;
 use mil::{DataType, Function, Literal, Program, Shape, Tensor, TensorType, Type, ValueId};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// The largest size where there is no limit.
 const NO_LIMIT: i64 = -1;
 
 /// The interface of a program, as far as its types and attributes tell.
-pub(crate) fn interface(program: &Program) -> Result<Interface, String> {
-    let functions = program.functions.iter().map(function_interface);
-    Ok(Interface {
-        functions: functions.collect::<Result<_, _>>()?,
-        default_function: None,
-        metadata: Metadata::default(),
-    })
+pub(crate) fn interface(program: &Program) -> Interface {
+    let functions = program.functions.iter().map(function_interface).collect();
+    Interface { functions, default_function: None, metadata: Metadata::default() }
 }
 
-/// The interface of a function. Inputs and outputs of types that no feature has are left out.
-pub(crate) fn function_interface(function: &Function) -> Result<FunctionInterface, String> {
+/// The interface of a function. Inputs and outputs of types that no feature has are left out, and
+/// what is said of shapes in another way than the usual one.
+pub(crate) fn function_interface(function: &Function) -> FunctionInterface {
     let mut interface =
         FunctionInterface { name: function.name.clone(), ..FunctionInterface::default() };
     for &id in &function.inputs {
@@ -39,9 +36,9 @@ pub(crate) fn function_interface(function: &Function) -> Result<FunctionInterfac
             ty => interface.inputs.extend(feature_type(ty).map(|ty| feature(function, id, ty))),
         }
     }
+    let mut seen = HashSet::new();
     for &id in &function.body.outputs {
-        let name = &function.value(id).name;
-        if interface.outputs.iter().any(|output| output.value == *name) {
+        if !seen.insert(id) {
             continue;
         }
         let ty = feature_type(function.ty(id));
@@ -73,15 +70,12 @@ pub(crate) fn function_interface(function: &Function) -> Result<FunctionInterfac
             output.ty = FeatureType::Int64;
         }
     }
-    if let Some(literal) = function.attributes.get(FLEXIBLE) {
-        let read = Information::read(literal);
-        let read = read
-            .ok_or_else(|| format!("function `{}`: {FLEXIBLE} is not understood", function.name))?;
+    if let Some(read) = function.attributes.get(FLEXIBLE).and_then(Information::read) {
         for input in &mut interface.inputs {
             read.apply(input);
         }
     }
-    Ok(interface)
+    interface
 }
 
 fn feature(function: &Function, id: ValueId, ty: FeatureType) -> Feature {
@@ -197,16 +191,28 @@ fn range(literal: &Literal) -> Option<SizeRange> {
     Some(SizeRange { min: usize::try_from(min).ok()?, max })
 }
 
-/// The program with what its interface says of shapes in attributes, as texts have it.
-pub(crate) fn with_information(program: &Program, interface: &Interface) -> Program {
+/// The program with what its interface says of shapes in attributes, as texts have it. Functions
+/// that say it already stay as they are.
+pub fn with_information(program: &Program, interface: &Interface) -> Program {
     let mut program = program.clone();
     for function in &mut program.functions {
+        let Some(interface) = interface.function(&function.name) else { continue };
+        let said = function_interface(function).inputs.into_iter();
+        let said: BTreeMap<String, _> = said.map(|f| (f.value.clone(), flexible(&f))).collect();
+        if interface.inputs.iter().all(|f| said.get(&f.value) == Some(&flexible(f))) {
+            continue;
+        }
         function.attributes.remove(FLEXIBLE);
-        if let Some(literal) = interface.function(&function.name).and_then(information) {
+        if let Some(literal) = information(interface) {
             function.attributes.insert(FLEXIBLE.to_owned(), literal);
         }
     }
     program
+}
+
+/// What an attribute would say of an input.
+fn flexible(feature: &Feature) -> Option<(Vec<usize>, Flexibility)> {
+    flexibility(feature).map(|(_, default, others)| (default, others))
 }
 
 /// The attribute for a function, if it has inputs of several shapes.

@@ -9,7 +9,8 @@ use crate::proto::{
     sequence_feature_type,
 };
 use crate::read::Ports;
-use mil::{DataType, Function, Program, Type};
+use mil::{DataType, Function, Program, Type, ValueId};
+use std::collections::{HashMap, HashSet};
 
 /// The numbers of element types of arrays in `FeatureTypes.proto`.
 pub(crate) const ARRAY_TYPES: [(DataType, i32, &str); 5] = [
@@ -50,18 +51,24 @@ pub(crate) fn interface(
     } else {
         description.functions.clone()
     };
-    if let Some(unknown) = described.iter().find(|d| program.function(&d.name).is_none()) {
+    let known: HashSet<&str> = program.functions.iter().map(|f| f.name.as_str()).collect();
+    if let Some(unknown) = described.iter().find(|d| !known.contains(d.name.as_str())) {
         return Err(format!(
             "the description has a function `{}` that the program has not",
             unknown.name
         ));
     }
+    let by_name: HashMap<&str, &proto::FunctionDescription> =
+        described.iter().map(|d| (d.name.as_str(), d)).collect();
+    if by_name.len() != described.len() {
+        return Err("the description has a function twice".into());
+    }
     let mut functions = vec![];
     for (function, ports) in program.functions.iter().zip(ports) {
-        functions.push(match described.iter().find(|d| d.name == function.name) {
+        functions.push(match by_name.get(function.name.as_str()) {
             Some(description) => function_interface(description, function, ports)
                 .map_err(|problem| format!("function `{}`: {problem}", function.name))?,
-            None => crate::derive::function_interface(function)?,
+            None => crate::derive::function_interface(function),
         });
     }
     let default = &description.default_function_name;
@@ -96,36 +103,37 @@ fn function_interface(
         predicted_probabilities: some(&description.predicted_probabilities_name),
         ..FunctionInterface::default()
     };
-    let port = |names: &[String], ids: &[mil::ValueId], name: &str| {
-        names.iter().zip(ids).find(|(port, _)| *port == name).map(|(_, &id)| id)
-    };
+    let inputs: HashMap<&str, ValueId> =
+        ports.inputs.iter().map(String::as_str).zip(function.inputs.iter().copied()).collect();
+    let outputs = ports.outputs.iter().map(String::as_str);
+    let outputs: HashMap<&str, ValueId> =
+        outputs.zip(function.body.outputs.iter().copied()).collect();
+    let mut seen = HashSet::new();
     for (kind, features) in [("input", &description.input), ("state", &description.state)] {
         for message in features {
-            let id = port(&ports.inputs, &function.inputs, &message.name);
+            let id = inputs.get(message.name.as_str()).copied();
             let id = id.filter(|id| is_state(id) == (kind == "state"));
             let id = id.ok_or_else(|| format!("it has no {kind} `{}`", message.name))?;
+            if !seen.insert(message.name.as_str()) {
+                return Err(format!("the description has {kind} `{}` twice", message.name));
+            }
             let list = if kind == "state" { &mut interface.states } else { &mut interface.inputs };
             list.push(feature(message, value(id))?);
         }
     }
     for message in &description.output {
-        let id = port(&ports.outputs, &function.body.outputs, &message.name);
-        let id = id.ok_or_else(|| format!("it has no output `{}`", message.name))?;
+        let id = outputs.get(message.name.as_str());
+        let id = *id.ok_or_else(|| format!("it has no output `{}`", message.name))?;
         interface.outputs.push(feature(message, value(id))?);
     }
     // Every input must have a name by which it can be given.
-    for (name, id) in ports.inputs.iter().zip(&function.inputs) {
-        let (list, kind) = match is_state(id) {
-            true => (&interface.states, "state"),
-            false => (&interface.inputs, "input"),
-        };
-        match list.iter().filter(|feature| feature.name == *name).count() {
-            0 => return Err(format!("the description has no {kind} `{name}`")),
-            1 => {}
-            _ => return Err(format!("the description has {kind} `{name}` twice")),
+    match ports.inputs.iter().zip(&function.inputs).find(|(n, _)| !seen.contains(n.as_str())) {
+        Some((name, id)) => {
+            let kind = if is_state(id) { "state" } else { "input" };
+            Err(format!("the description has no {kind} `{name}`"))
         }
+        None => Ok(interface),
     }
-    Ok(interface)
 }
 
 fn feature(message: &proto::FeatureDescription, value: String) -> Result<Feature, String> {

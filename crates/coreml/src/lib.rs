@@ -9,7 +9,7 @@
 //!
 //! What model files say that programs and interfaces have no place for is left out when they are
 //! written again: `docString`, attributes of types, and the spelling of a text (`program(1.0)`),
-//! which follows from the operator set. The description is kept byte for byte as long as the
+//! which follows from the operator set; a tuple of one operand becomes the operand. The description is kept byte for byte as long as the
 //! interface is the one that was read.
 #![forbid(unsafe_code)]
 
@@ -31,6 +31,7 @@ mod wire;
 mod write;
 
 pub use constants::parameters_in_place;
+pub use derive::with_information;
 pub use error::{Error, Problem, Problems};
 pub use interface::{
     ArrayType, ColorSpace, DefaultValue, Feature, FeatureType, Flexibility, FunctionInterface,

@@ -43,21 +43,17 @@ pub(crate) struct Original {
 
 impl Model {
     /// A model of a program, with the interface that its types and attributes tell.
-    ///
-    /// # Errors
-    /// If what the program says of shapes is not understood.
-    pub fn of_program(program: Program, weights: Weights) -> Result<Model, Error> {
-        let interface = derive::interface(&program).map_err(Error::Interface)?;
-        Ok(Model {
+    pub fn of_program(program: Program, weights: Weights) -> Model {
+        Model {
+            interface: derive::interface(&program),
             program,
-            interface,
             weights,
             file: PathBuf::new(),
             text: None,
             specification_version: None,
             is_updatable: false,
             original: None,
-        })
+        }
     }
 
     /// Reads a model: a package (`.mlpackage`), a compiled folder (`.mlmodelc`), a model file
@@ -120,7 +116,6 @@ impl Model {
             Err(problems) => return Err(Error::Text { path: file.to_owned(), text, problems }),
         };
         let model = Model::of_program(program, Weights::in_dir(folder(file)));
-        let model = model.map_err(|error| format_error(file, error.to_string()))?;
         Ok(Model { file: file.to_owned(), text: Some(text), ..model })
     }
 

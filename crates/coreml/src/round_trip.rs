@@ -2,8 +2,8 @@
 
 use crate::{read, write};
 use mil::{
-    Arg, BlobRef, Block, DataType, Dim, Function, Literal, Operand, Operation, Opset, ParamType,
-    Program, Shape, Span, Tensor, TensorType, Type, Value, ValueId,
+    Arg, BlobRef, Block, DataType, Dim, Function, Literal, Operand, Operation, Opset, Program,
+    Shape, Span, Tensor, TensorType, Type, Value, ValueId,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -115,8 +115,7 @@ impl Maker {
             let mut args = BTreeMap::new();
             for param in op.spec().params {
                 if self.below(3) > 0 {
-                    let tuple = matches!(param.ty, ParamType::Tuple);
-                    args.insert(param.name.to_owned(), self.arg(&visible, tuple));
+                    args.insert(param.name.to_owned(), self.arg(&visible));
                 }
             }
             let attributes = self.attributes();
@@ -152,15 +151,11 @@ impl Maker {
         ids
     }
 
-    /// An argument as it comes back: a tuple of one is one where the op takes a tuple.
-    fn arg(&mut self, visible: &[ValueId], tuple: bool) -> Arg {
-        if !tuple {
-            return Arg::One(self.operand(visible));
-        }
-        let operands: Vec<Operand> = (0..self.below(4)).map(|_| self.operand(visible)).collect();
-        match &operands[..] {
-            [Operand::Literal(Literal::Tuple(_) | Literal::List { .. })] => Arg::Many(vec![]),
-            _ => Arg::Many(operands),
+    /// An argument; a tuple of one comes back as its operand.
+    fn arg(&mut self, visible: &[ValueId]) -> Arg {
+        match self.below(5) {
+            1 | 4 => Arg::One(self.operand(visible)),
+            count => Arg::Many((0..count).map(|_| self.operand(visible)).collect()),
         }
     }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use anemone_coreml::{Error, Form, Model};
+use anemone_coreml::{Error, Form, Model, parameters_in_place};
 use common::{Folder, in_place, sorted};
 use std::path::{Path, PathBuf};
 
@@ -54,6 +54,9 @@ fn packages_of_other_tools_are_read_and_say_what_their_texts_say() {
             continue;
         };
         count += 1;
+        let mut program = model.program.clone();
+        parameters_in_place(&mut program, &model.weights).expect("weights can be read");
+        mil::verify(&program).unwrap_or_else(|e| panic!("{}: {e}", package.display()));
         let path = package.with_file_name("model.mil");
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
         texts += 1;

@@ -224,6 +224,26 @@ fn every_form_keeps_the_program() {
 }
 
 #[test]
+fn a_text_says_of_shapes_what_the_interface_says_and_no_more() {
+    let shapes = "FlexibleShapeInformation = ";
+    let text = good("flexible.mlpackage").to_text();
+    assert!(text.contains("(\"RangeDims\", {{\"x\", [[1, 10], [1, 50]]}})"), "{text}");
+    assert!(good("enumerated.mlpackage").to_text().contains("\"EnumeratedShapes\""));
+    assert!(!good("perceptron.mlpackage").to_text().contains(shapes));
+    // Texts stay as they are, whether or not what they say is understood.
+    for attribute in ["", "[FlexibleShapeInformation = int32(7)] "] {
+        let text = format!(
+            "program(1.0)\n{{\n    func main<ios15>(tensor<fp32, [?]> x) {attribute}{{\n        }} -> \
+             (x);\n}}\n"
+        );
+        let model = Model::from_text(text.clone(), &fixture("x.mil")).unwrap();
+        let said = mil::print(&mil::parse(&text).unwrap());
+        assert_eq!(model.to_text(), said);
+        assert_eq!(said.contains(shapes), !attribute.is_empty());
+    }
+}
+
+#[test]
 fn the_same_model_gives_the_same_bytes() {
     let folder = Folder::new("same");
     for (name, model) in readable() {

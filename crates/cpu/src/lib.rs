@@ -6,9 +6,14 @@
 //! This crate knows no training. Its unsafe code reads and writes the memory that a plan has
 //! laid out; every block says what it relies on.
 
+// First, because the files below use its macro.
+#[macro_use]
+mod dispatch;
+
 #[cfg(test)]
 mod bf16_tests;
 mod device;
+mod element;
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod emulation;
 pub mod format;
@@ -21,5 +26,6 @@ pub mod profile;
 pub mod rows;
 pub mod team;
 mod vecmath;
+mod window;
 
 pub use device::{CpuDevice, DeviceError};

@@ -318,6 +318,13 @@ pub fn conv_transpose_geometry(
     let custom = pads(params, spatial)?;
     let kind = params.string("pad_type")?;
     let shape = params.ints("output_shape")?;
+    let channels = weight[1].saturating_mul(groups);
+    if let Some(&[_, found, ..]) = shape.as_deref().filter(|shape| shape.len() == spatial + 2)
+        && usize::try_from(found).ok() != Some(channels)
+    {
+        return Err(params
+            .error(format!("`output_shape` has {found} channels, the weight gives {channels}")));
+    }
     let mut geometry = ConvGeometry { strides, dilations, pads: vec![], groups, out: vec![] };
     for axis in 0..spatial {
         let (n, k) = (x[2 + axis], weight[2 + axis]);
@@ -343,8 +350,8 @@ pub fn conv_transpose_geometry(
             _ => full.saturating_sub(before).saturating_sub(after),
         };
         let out = match &shape {
-            // The last entries are the spatial ones.
-            Some(shape) if shape.len() >= spatial => {
+            // The last entries are the spatial ones; batch and channels may stand before them.
+            Some(shape) if shape.len() == spatial || shape.len() == spatial + 2 => {
                 let wanted = shape[shape.len() - spatial + axis];
                 usize::try_from(wanted)
                     .map_err(|_| params.error(format!("`output_shape` holds {wanted}")))?

@@ -4,13 +4,7 @@
 
 mod common;
 
-use common::infer;
-
-fn check(parameters: &str, rows: &[(&str, &str)]) {
-    for (call, expected) in rows {
-        assert_eq!(infer(parameters, call), *expected, "{call} of ({parameters})");
-    }
-}
+use common::{check, infer};
 
 #[test]
 fn elementwise() {

@@ -245,9 +245,6 @@ const WITHOUT_RULE: &[Op] = &[
     Op::ConstexprSparseBlockwiseShiftScale, // constants only
     Op::NonMaximumSuppression,              // what it keeps depends on its scores
     Op::Range1d,                            // its length depends on its ends
-    Op::Lstm,
-    Op::Gru,
-    Op::Rnn,
     // Nested blocks and lists.
     Op::Cond,
     Op::WhileLoop,

@@ -206,9 +206,22 @@ impl<'a> Counter<'a> {
             | ReverseSequence | MakeList | ListWrite | ListRead | ListGather | ListScatter
             | ListLength => Kind::Move,
             // What these take depends on values, or is no work of the engine's: a lower bound.
-            Topk | Argsort | NonZero | NonMaximumSuppression | Range1d | Einsum | Lstm | Gru
-            | Rnn | Cond | WhileLoop | RandomUniform | RandomNormal | RandomBernoulli
-            | RandomCategorical | Classify => Kind::Map,
+            Topk
+            | Argsort
+            | NonZero
+            | NonMaximumSuppression
+            | Range1d
+            | Einsum
+            | Lstm
+            | Gru
+            | Rnn
+            | Cond
+            | WhileLoop
+            | RandomUniform
+            | RandomNormal
+            | RandomBernoulli
+            | RandomCategorical
+            | Classify => Kind::Map,
             LogicalXor | Acos | Asin | Atan | Atanh | Tan | Sinh | Cosh | Ceil | Round | Exp2
             | Elu | LeakyRelu | Prelu | Relu6 | ClampedRelu | LinearActivation | ScaledTanh
             | SigmoidHard | Softplus | SoftplusParametric | Softsign | Threshold

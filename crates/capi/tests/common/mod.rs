@@ -1,8 +1,8 @@
 //! What the tests share: messages, and small programs that the engine takes.
 #![allow(dead_code)] // Not every test uses all of it.
 
-use anemone::bridge::*;
-use anemone::modern::*;
+use anemone_c::bridge::*;
+use anemone_c::modern::*;
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 

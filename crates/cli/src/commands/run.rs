@@ -2,15 +2,14 @@
 
 use crate::arrays::{self, Format, Tensors};
 use crate::device;
-use crate::engine::{self, Results};
-use crate::features::{self, Given};
+use crate::features;
 use crate::program::{self, ProgramArg};
 use ane::target::Target;
-use ane::{Emulator, EmulatorOptions};
-use anyhow::{Context, bail};
+use anemone::{Device, Options, Session};
+use anyhow::bail;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use mil::{Function, Type, Weights};
+use mil::Weights;
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
@@ -48,7 +47,8 @@ pub struct Run {
     /// A file of this name is replaced if the evaluation succeeds, and untouched otherwise.
     #[arg(long, value_name = "OUT", value_parser = array_file())]
     outputs: PathBuf,
-    /// What evaluates: cpu, with fused and vectorised kernels; interp, slow and plain, which
+    /// What evaluates: cpu, with fused and vectorised kernels, or the interpreter where it cannot run
+    /// the function, of which a note tells; interp, slow and plain, which
     /// defines what each op means; ane-emulated:CHIP, the Neural Engine in software, which
     /// refuses what the engine of m1 to m5 refuses
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = On::parse)]
@@ -114,69 +114,53 @@ impl Run {
             Some(folder) if !folder.is_dir() => {
                 bail!("the weights folder `{}` is not a folder", folder.display())
             }
-            Some(folder) => Weights::in_dir(folder),
-            None => Weights::in_dir(&source.folder),
+            folder => folder.as_ref().map(Weights::in_dir),
         };
         let given = arrays::read(&self.inputs)?;
-        let interface = source.interface.function(&function.name).cloned().unwrap_or_default();
-        let Given { inputs, states } = features::sort(function, &interface, given)
-            .with_context(|| format!("`{}`", self.inputs.display()))?;
         if self.numerics == Numerics::Ane && !matches!(self.device, On::Emulated(_)) {
             bail!("--numerics ane goes with --device ane-emulated");
         }
-        let results = if self.device == On::Interp || self.numerics == Numerics::Exact {
-            engine::interpret(&source.program, function, &inputs, &states, weights)?
-        } else {
-            if let Some(name) = self::states(function).next() {
-                bail!(
-                    "function `{}` has the state `{name}`, and this device does not support \
-                     states yet; use --device interp",
-                    function.name
-                );
+        let device = match (self.device, self.numerics) {
+            (On::Interp, _) | (_, Numerics::Exact) => Device::Interpreter,
+            (On::Emulated(target), Numerics::Ane) => {
+                Device::Emulated { target, numerics: ane::Numerics::Modelled }
             }
-            match self.device {
-                On::Emulated(target) => {
-                    let numerics = match self.numerics {
-                        Numerics::Ane => ane::Numerics::Modelled,
-                        _ => ane::Numerics::Fast,
-                    };
-                    let options = EmulatorOptions { numerics, ..EmulatorOptions::new(target) };
-                    let engine = Emulator::new(options)?;
-                    let program = features::specialized(&source.program, &interface, &inputs)?;
-                    let function = program.function(&function.name).expect("it stays there");
-                    engine::on_engine(&engine, &program, function, &inputs, &weights)?
-                }
-                _ => {
-                    let device = device::open("cpu", None, Default::default())?.device;
-                    let program = features::specialized(&source.program, &interface, &inputs)?;
-                    let function = program.function(&function.name).expect("it stays there");
-                    engine::on_device(&*device, &program, function, &inputs, weights)?
-                }
+            (On::Emulated(target), Numerics::Native) => {
+                Device::Emulated { target, numerics: ane::Numerics::Fast }
             }
+            (On::Cpu, _) => Device::Cpu { threads: None },
         };
-        let written = features::results(&interface, &results)?;
+        let function = Some(function.name.clone());
+        let options = Options { function, device, weights, ..Options::default() };
+        let mut session = source.model.session_with(options)?;
+        let prediction = session.predict(given).map_err(|error| match error {
+            // These are about what is in the file.
+            anemone::Error::Features(_) => {
+                anyhow::Error::new(error).context(format!("`{}`", self.inputs.display()))
+            }
+            other => other.into(),
+        })?;
+        if let Some(note) = session.note() {
+            eprintln!("note: {note}; the interpreter evaluates the whole function");
+        }
+        let written = features::results(&prediction, &session)?;
         arrays::write(&self.outputs, &written)?;
-        self.report(function, &written, &results)
+        self.report(&written, &session)
     }
 
-    fn report(
-        &self,
-        function: &Function,
-        written: &Tensors,
-        results: &Results,
-    ) -> anyhow::Result<()> {
+    fn report(&self, written: &Tensors, session: &Session) -> anyhow::Result<()> {
         let mut text = String::new();
         if self.json {
             let outputs = written.iter().map(|(name, tensor)| {
                 json!({ "name": name, "type": tensor.dtype().name(), "shape": tensor.dims() })
             });
             let mut object = json!({
-                "function": function.name,
+                "function": session.function(),
                 "outputs": outputs.collect::<Vec<_>>(),
                 "file": self.outputs.display().to_string(),
             });
             if self.placement {
-                let placement = results.placement.iter();
+                let placement = session.placement().iter();
                 object["placement"] = placement
                     .map(|p| json!({ "value": p.value, "op": p.op, "place": p.place }))
                     .collect();
@@ -188,20 +172,14 @@ impl Run {
             }
             if self.placement {
                 let width = |of: fn(&runtime::Placement) -> usize| {
-                    results.placement.iter().map(of).max().unwrap_or(0)
+                    session.placement().iter().map(of).max().unwrap_or(0)
                 };
                 let (values, ops) = (width(|p| p.value.len()), width(|p| p.op.len()));
-                for p in &results.placement {
+                for p in session.placement() {
                     text.push_str(&format!("{:values$}  {:ops$}  {}\n", p.value, p.op, p.place));
                 }
             }
         }
         Ok(std::io::stdout().write_all(text.as_bytes())?)
     }
-}
-
-/// The names of a function's states.
-fn states(function: &Function) -> impl Iterator<Item = &str> {
-    let state = |id: &&mil::ValueId| matches!(function.ty(**id), Type::State(_));
-    function.inputs.iter().filter(state).map(|&id| function.value(id).name.as_str())
 }

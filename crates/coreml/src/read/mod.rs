@@ -10,12 +10,12 @@ use crate::error::{Problem, Problems};
 use crate::proto::{self, binding};
 use bytes::Bytes;
 use mil::{
-    Arg, Block, Function, Literal, Op, Operand, Operation, Opset, ParamType, Program, Span, Type,
-    ValueId, is_identifier,
+    Arg, Block, Function, Literal, Op, Operand, Operation, Opset, Program, Span, Type, ValueId,
+    is_identifier,
 };
 use names::Names;
 use prost::Message;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Blocks that nest deeper are refused, so that no file exhausts the stack.
 const MAX_DEPTH: usize = 64;
@@ -41,8 +41,8 @@ pub(crate) struct Ports {
 /// Reads a message `Program`. Functions come in the order that `order` gives, others behind in the
 /// order of the file.
 ///
-/// The text has no place for what `docString` says, nor for attributes of types; they are left
-/// out. Old operator sets get the old spelling, version 1.0.
+/// Programs have no place for what `docString` says, nor for attributes of types; they are left
+/// out. A tuple of one operand cannot be told from the operand, which it is read as. Old operator sets get the old spelling, version 1.0.
 pub(crate) fn program(bytes: Bytes, order: &[String]) -> Result<Read, Problems> {
     let mut reader = Reader::default();
     let Some(message) = reader.decode::<proto::Program>(bytes, "the program") else {
@@ -54,9 +54,10 @@ pub(crate) fn program(bytes: Bytes, order: &[String]) -> Result<Read, Problems> 
     let attributes = reader.attributes(&message.attributes);
     let mut names = HashSet::new();
     let (mut functions, mut ports) = (vec![], vec![]);
-    let place = |name: &str| order.iter().position(|o| o == name).unwrap_or(order.len());
+    let places: HashMap<&str, usize> =
+        order.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
     let mut entries = message.functions;
-    entries.sort_by_key(|entry| place(&entry.key));
+    entries.sort_by_key(|entry| places.get(entry.key.as_str()).copied().unwrap_or(order.len()));
     for entry in entries {
         reader.function.clone_from(&entry.key);
         reader.place.clear();
@@ -125,8 +126,9 @@ impl Reader {
         let mut names = Names::new(interface.map(String::as_str));
         let inputs = self.definitions(&mut names, &message.inputs);
         let mut ports = Ports { inputs: vec![], outputs: body.outputs.clone() };
+        let mut seen = HashSet::new();
         for input in message.inputs {
-            if ports.inputs.contains(&input.name) {
+            if !seen.insert(input.name.clone()) {
                 self.problem(format!("two inputs are called `{}`", input.name));
             }
             ports.inputs.push(input.name);
@@ -202,7 +204,7 @@ impl Reader {
         });
         let mut inputs = BTreeMap::new();
         for entry in message.inputs {
-            let arg = self.arg(names, op, &entry.key, entry.value.unwrap_or_default());
+            let arg = self.arg(names, &entry.key, entry.value.unwrap_or_default());
             self.key("parameter", &entry.key);
             if inputs.insert(entry.key.clone(), arg).is_some() {
                 self.problem(format!("parameter `{}` is given twice", entry.key));
@@ -229,7 +231,7 @@ impl Reader {
         Some(Operation { op, inputs, attributes, outputs, blocks, span: Span::default() })
     }
 
-    fn arg(&mut self, names: &Names, op: Op, key: &str, message: proto::Argument) -> Arg {
+    fn arg(&mut self, names: &Names, key: &str, message: proto::Argument) -> Arg {
         let mut operands = vec![];
         for binding in message.arguments {
             match binding.kind {
@@ -244,14 +246,9 @@ impl Reader {
                 },
             }
         }
-        // One binding is a tuple of one where the op takes a tuple, unless it is a whole tuple.
-        let takes_tuple = key == "loop_vars"
-            || op.spec().param(key).is_some_and(|p| matches!(p.ty, ParamType::Tuple));
-        let whole = |operand: &Operand| {
-            matches!(operand, Operand::Literal(Literal::Tuple(_) | Literal::List { .. }))
-        };
+        // A tuple of one is written as its one item.
         match operands.len() {
-            1 if !takes_tuple || whole(&operands[0]) => Arg::One(operands.remove(0)),
+            1 => Arg::One(operands.remove(0)),
             _ => Arg::Many(operands),
         }
     }

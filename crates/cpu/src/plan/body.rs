@@ -91,10 +91,10 @@ impl Body<'_> {
                 let node = match find(val) {
                     Some(input) => input,
                     None => {
-                        let Kind::Constant(array) = &self.outer.graph.nodes[val.node].kind else {
+                        let Kind::Constant(tensor) = &self.outer.graph.nodes[val.node].kind else {
                             unreachable!("what is neither inside nor an input is a number")
                         };
-                        self.add(Kind::Constant(array.clone()), val.node, vec![])
+                        self.add(Kind::Constant(tensor.clone()), val.node, vec![])
                     }
                 };
                 // The loop's pointer has the offset already.
@@ -138,7 +138,7 @@ impl Body<'_> {
     /// Whether a value is a number that row programs know.
     fn scalar(&self, val: &Val) -> bool {
         let node = &self.outer.graph.nodes[val.node];
-        matches!(&node.kind, Kind::Constant(array) if array.count() == 1 && node.dtype.is_float())
+        matches!(&node.kind, Kind::Constant(tensor) if tensor.count() == 1 && node.dtype.is_float())
     }
 
     fn moving(&self, val: &Val) -> Moving {

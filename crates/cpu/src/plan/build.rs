@@ -8,7 +8,7 @@ use super::loops;
 use super::lower::{self, Lowered};
 use super::place::{self, Location, Places, Slots, element_bytes, format};
 use super::rewrite;
-use super::step::{Fallback, ProductStep, Right, RowStep, Step, Table};
+use super::step::{Fallback, ProductStep, Right, RowStep, Step, Table, WindowStep};
 use super::view::View;
 use super::{body, emit_rows};
 use crate::format::Format;
@@ -96,6 +96,7 @@ pub(crate) fn compile(
         .collect();
     check_elements(&graph, &function.name)?;
     rewrite::convert_in_products(&mut graph);
+    rewrite::clamp_in_windows(&mut graph);
     integer::requantize(&mut graph);
     strip_conversions(&mut graph);
     place::separate_outputs(&mut graph, &accumulates);
@@ -123,9 +124,8 @@ pub(crate) fn compile(
     let mut constants = vec![];
     let mut constant_of = HashMap::new();
     for (node, n) in graph.nodes.iter().enumerate().filter(|(node, _)| uses[*node] > 0) {
-        if let Kind::Constant(array) = &n.kind {
+        if let Kind::Constant(tensor) = &n.kind {
             constant_of.insert(node, constants.len());
-            let tensor = array.to_tensor();
             let mut bytes = AlignedBytes::new(tensor.bytes().len());
             bytes.copy_from_slice(tensor.bytes());
             constants.push(bytes);
@@ -140,7 +140,7 @@ pub(crate) fn compile(
     let integers = std::mem::take(&mut build.integers);
     let (steps, packs, place_of) = build.finish();
     let own = steps.iter().map(Step::own_bytes).fold(OwnBytes::default(), OwnBytes::max);
-    let product_bytes = steps.iter().map(Step::product_bytes).max().unwrap_or(0);
+    let product_bytes = steps.iter().map(|step| step.product_bytes(threads)).max().unwrap_or(0);
     let row_bytes = steps.iter().map(|s| s.row_bytes(threads)).max().unwrap_or(0);
     let operations = operations
         .into_iter()
@@ -319,6 +319,17 @@ impl Build<'_> {
                     }
                 }
                 return Ok("concatenation");
+            }
+            Kind::Window(w) => {
+                let step = WindowStep {
+                    window: w.window.clone(),
+                    x: self.at(&w.x),
+                    weight: w.weight.as_ref().map(|weight| self.at(weight)),
+                    bias: w.bias.as_ref().map(|bias| self.at(bias)),
+                    output,
+                };
+                self.steps.push(Step::Window(Box::new(step)));
+                return Ok("windows");
             }
             Kind::GatherRows { table, indices } => {
                 let table_rows = self.table(table);

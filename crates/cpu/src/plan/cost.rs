@@ -36,6 +36,11 @@ impl Step {
                 let (what, flops, bytes) = step.product.cost();
                 cost("integer product", what, flops, bytes)
             }
+            Step::Window(step) => {
+                let (x, out) = step.window.elements();
+                let (what, flops) = (step.window.describe(), step.window.flops());
+                cost("windows", what, flops, (x + out) * float)
+            }
             Step::GatherRows { table, row_bytes, count, .. } => {
                 let what = format!("{count} of {}x{}", table.rows, table.width);
                 cost("gather", what, 0, 2 * count * row_bytes)

@@ -195,11 +195,11 @@ impl<'a> Emit<'a> {
     /// Loads a value from memory, broadcast to the program's space.
     fn load(&mut self, arg: &Val) -> rows::Value {
         let node = &self.graph.nodes[arg.node];
-        if let Kind::Constant(array) = &node.kind
-            && array.count() == 1
+        if let Kind::Constant(tensor) = &node.kind
+            && tensor.count() == 1
             && node.dtype.is_float()
         {
-            return self.builder.constant(array.to_tensor().to_f64s()[0] as f32);
+            return self.builder.constant(tensor.to_f64s()[0] as f32);
         }
         let place = self.places.of[arg.node].as_ref().expect("what is loaded is stored");
         // A view of a column reduction's `[R, N]` argument has other axes than the space that its

@@ -6,8 +6,8 @@
 use super::integer::{IntegerProduct, Quantization};
 use super::view::View;
 use crate::rows::{Binary, Reduction, Unary};
-use interp::Array;
-use mil::{DataType, Operation};
+use crate::window::Window;
+use mil::{DataType, Operation, Tensor};
 
 /// Index of a node.
 pub(crate) type NodeId = usize;
@@ -35,7 +35,7 @@ pub(crate) enum Kind {
     /// An input of the function, by index.
     Input(usize),
     /// A constant.
-    Constant(Array),
+    Constant(Tensor),
     /// An element-wise function; every argument's view has the node's dims.
     Map(MapOp, Vec<Val>),
     /// Reduction over the argument's last axis; the node's last axis is 1.
@@ -46,6 +46,8 @@ pub(crate) enum Kind {
     Product(Box<Product>),
     /// The same of bytes, with constant weights; the node's elements are C's in order.
     Integer(Box<IntegerProduct>),
+    /// Windows over single channels; all values are dense.
+    Window(Box<WindowNode>),
     /// Arguments joined along an axis; of a single one, a copy.
     Concat(Vec<Val>, usize),
     /// Rows of the table `[V, N]` at the indices `[T]`; the node is `[T, N]`.
@@ -86,6 +88,17 @@ pub(crate) struct Product {
     pub round_b: Option<DataType>,
     /// Round to this type before storing as the node's type.
     pub round: Option<DataType>,
+}
+
+/// A depthwise convolution or a pool.
+#[derive(Debug)]
+pub(crate) struct WindowNode {
+    pub window: Window,
+    pub x: Val,
+    /// fp32, a row of taps for every result.
+    pub weight: Option<Val>,
+    /// fp32, one for every result.
+    pub bias: Option<Val>,
 }
 
 /// An operation for the interpreter.
@@ -144,6 +157,7 @@ impl Graph {
             Kind::Reduce(_, x) | Kind::ReduceColumns(_, x) => vec![x],
             Kind::Product(p) => [&p.a, &p.b].into_iter().chain(&p.bias).collect(),
             Kind::Integer(p) => [&p.x].into_iter().chain(&p.bias).collect(),
+            Kind::Window(w) => [&w.x].into_iter().chain(&w.weight).chain(&w.bias).collect(),
             Kind::GatherRows { table, indices } => vec![table, indices],
             Kind::Pick { x, indices } => vec![x, indices],
             Kind::AddRows { base, indices, updates } => {

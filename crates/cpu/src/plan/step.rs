@@ -10,6 +10,7 @@ use crate::isa::Isa;
 use crate::pool::Packed;
 use crate::rows::{self, RowProgram};
 use crate::team::{self, Team};
+use crate::window::{self, Window};
 use interp::Array;
 use mil::{DataType, Operation, Tensor, Type, ValueId};
 use runtime::Accumulation;
@@ -23,14 +24,10 @@ pub(crate) enum Step {
     Product(Box<ProductStep>),
     /// A matrix product of bytes.
     Integer(Box<IntegerStep>),
+    /// A depthwise convolution or a pool.
+    Window(Box<WindowStep>),
     /// Rows of a table.
-    GatherRows {
-        table: Table,
-        row_bytes: usize,
-        indices: Location,
-        count: usize,
-        output: Location,
-    },
+    GatherRows { table: Table, row_bytes: usize, indices: Location, count: usize, output: Location },
     /// One element of each row.
     Pick { x: Table, indices: Location, output: Location },
     /// Rows added to rows of a table, which is cleared first unless it has a base or the caller
@@ -76,6 +73,15 @@ pub(crate) enum Right {
     /// Packed when staged; index of the pack.
     Packed(usize),
     At(Location),
+}
+
+/// Windows with their operands.
+pub(crate) struct WindowStep {
+    pub window: Window,
+    pub x: Location,
+    pub weight: Option<Location>,
+    pub bias: Option<Location>,
+    pub output: Location,
 }
 
 /// A dense matrix, of fp32 but where rows are only gathered.
@@ -141,14 +147,15 @@ impl Address {
 }
 
 impl Step {
-    /// Working memory that a matrix product needs.
-    pub fn product_bytes(&self) -> usize {
+    /// Working memory that a matrix product, or windows, need.
+    pub fn product_bytes(&self, threads: usize) -> usize {
         match self {
             Step::Product(p) => {
                 let products = p.add.iter().chain([&p.replace]);
                 products.map(gemm::Product::scratch_bytes).max().unwrap_or(0)
             }
             Step::Integer(p) => p.product.scratch_bytes(),
+            Step::Window(w) => w.window.scratch_bytes(threads),
             _ => 0,
         }
     }
@@ -170,7 +177,7 @@ impl Step {
         let most = |bytes: &dyn Fn(&Step) -> usize| step.steps.iter().map(bytes).max().unwrap_or(0);
         OwnBytes {
             arena: step.arena_bytes,
-            products: most(&Step::product_bytes),
+            products: most(&|step| step.product_bytes(1)),
             rows: most(&|step| step.row_bytes(1)),
             pointers: 1 + step.moving.len(),
         }
@@ -214,6 +221,19 @@ impl Step {
                 let (x, to, bias) = (at(p.x), at(p.c), p.bias.map(|bias| at(bias).cast_const()));
                 // SAFETY: the plan places operands and result of these shapes there, apart.
                 unsafe { p.product.run(c.team, x, weights, to, bias, c.product_scratch) };
+            }
+            Step::Window(w) => {
+                let floats = |location: Option<Location>| {
+                    location.map(|location| at(location).cast_const().cast::<f32>())
+                };
+                let operands = window::Operands {
+                    x: at(w.x).cast_const(),
+                    weights: floats(w.weight),
+                    bias: floats(w.bias),
+                    out: at(w.output),
+                };
+                // SAFETY: the plan places operands and result of these shapes there, apart.
+                unsafe { w.window.run(c.team, c.isa, operands, c.product_scratch) };
             }
             Step::GatherRows { table, row_bytes, indices, count, output } => {
                 let (from, to) = (Address(at(table.at)), Address(at(*output)));

@@ -1,7 +1,7 @@
 //! Element-wise operations on registers.
 
-use super::memory::{round_bf16, round_f16};
 use super::{Binary, Rounding, Unary};
+use crate::element::{round_bf16, round_f16};
 use crate::isa::Isa;
 use crate::vecmath::{self as m, FUSED};
 

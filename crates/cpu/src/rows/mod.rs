@@ -21,9 +21,6 @@
 //! **Order of loads and stores.** A store may go to the very elements that a load reads (in place),
 //! and every load sees memory as it was before the program. Other overlaps are not allowed.
 
-#[macro_use]
-mod dispatch;
-
 mod axes;
 mod builder;
 mod execute;

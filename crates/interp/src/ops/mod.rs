@@ -1,7 +1,7 @@
 //! The ops, one file a family.
 
-mod boxes;
 mod activation;
+mod boxes;
 mod elementwise;
 mod index;
 mod math;
@@ -11,12 +11,12 @@ mod pool;
 mod product;
 mod quantized;
 mod random;
+mod rearrange;
 mod recurrent;
 mod reduce;
+mod resample;
 mod stored;
 mod tensors;
-mod rearrange;
-mod resample;
 
 use crate::Array;
 use crate::evaluate::Context;

@@ -10,7 +10,13 @@ use mil::{DataType, Op, OpError};
 pub(super) fn resize(c: &Context) -> Result<Array, OpError> {
     let x = c.need("x")?;
     let out = c.result_dims()?.remove(0);
-    let lines = lines(&c.params, x.dims(), &out)?;
+    if out.contains(&0) {
+        // Another axis may be too long to make a list for.
+        return Ok(x.pick(&out, std::iter::empty()));
+    }
+    let mut lines = lines(&c.params, x.dims(), &out)?;
+    // Axes that shrink come first, so that nothing on the way is larger than x or the result.
+    lines.sort_by_key(|line| line.taps.len() > x.dims()[line.axis]);
     let moves = lines.iter().all(|line| line.taps.iter().all(|tap| tap.2 == 0.0));
     if let (Data::Int(_), true) = (x.data(), moves) {
         let source = |mut index: Vec<usize>| {

@@ -76,6 +76,33 @@ fn transposed_convolutions() {
     // A longer result than the padding leaves is filled with what was cut, then zeros.
     cut.push(("output_shape", vector(&[1, 1, 5])));
     check(Op::ConvTranspose, &cut, floats(&[1, 1, 5], &[10.0, 102.0, 20.0, 200.0, 0.0]));
+    let mut wrong = cut.clone();
+    for (shape, message) in [
+        (&[1, 2, 5][..], "`output_shape` has 2 channels, the weight gives 1"),
+        (&[1, 1, -5], "`output_shape` holds -5"),
+        (&[1, 5], "`output_shape` has 2 elements"),
+    ] {
+        *wrong.last_mut().unwrap() = ("output_shape", vector(shape));
+        let found = run(Op::ConvTranspose, &wrong).unwrap_err().to_string();
+        assert!(found.contains(message), "{found}");
+    }
+}
+
+#[test]
+fn transposed_convolutions_of_the_same_size() {
+    // in·stride elements: of the five there are, one is cut, at the end unless the start is lower.
+    let base = [
+        ("x", floats(&[1, 1, 2], &[1.0, 2.0])),
+        ("weight", floats(&[1, 1, 3], &[1.0, 10.0, 100.0])),
+        ("strides", vector(&[2])),
+    ];
+    let of = |kind, expected: &[f64]| {
+        let mut inputs = base.to_vec();
+        inputs.push(("pad_type", string(kind)));
+        check(Op::ConvTranspose, &inputs, floats(&[1, 1, expected.len()], expected));
+    };
+    of("same", &[1.0, 10.0, 102.0, 20.0]);
+    of("same_lower", &[10.0, 102.0, 20.0, 200.0]);
 }
 
 #[test]

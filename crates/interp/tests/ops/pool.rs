@@ -83,6 +83,13 @@ fn rounding_up_leaves_out_a_window_of_padding_alone() {
     assert_eq!(out(3, 2, 2, 1), 2);
     assert_eq!(out(5, 3, 2, 1), 3);
     assert_eq!(out(6, 3, 2, 0), 3);
+    // A window of which less than a stride is missing counts; of this one there is all but one.
+    assert_eq!(out(3, 4, 2, 0), 1);
+    let lower = with(
+        &pool(floats(&[1, 1, 6], &[1.0; 6]), &[4], &[2], "same_lower"),
+        &[("ceil_mode", bools(&[], &[true]))],
+    );
+    assert_eq!(run(Op::MaxPool, &lower).unwrap()[0].dims(), [1, 1, 3]);
     // Three windows of 2 in 6 with stride 4 would begin at 0, 4 and 8.
     assert_eq!(out(4, 2, 4, 1), 2);
 }

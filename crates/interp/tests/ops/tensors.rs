@@ -186,7 +186,7 @@ fn fills() {
     check(Op::Fill, &[("shape", vector(&[2])), yes.clone()], bools(&[2], &[true; 2]));
     check(Op::Fill, &[("shape", vector(&[])), ("value", int(7))], int(7));
     let like = ("ref_tensor", ints(&[1, 2], &[3, 4]));
-    check(Op::FillLike, &[like.clone()], floats(&[1, 2], &[0.0; 2]));
+    check(Op::FillLike, std::slice::from_ref(&like), floats(&[1, 2], &[0.0; 2]));
     check(Op::FillLike, &[like, yes], bools(&[1, 2], &[true; 2]));
     let error = run(Op::Fill, &[("shape", vector(&[2, -1]))]).unwrap_err().message;
     assert_eq!(error, "`shape` holds -1; sizes must not be negative");
@@ -253,7 +253,8 @@ fn shapes() {
 #[test]
 fn stacks() {
     let values = many("values", &[vector(&[1, 2]), vector(&[3, 4]), vector(&[5, 6])]);
-    let stack = |axis: i64| apply_many(Op::Stack, &[values.clone()], &[("axis", int(axis))], 1);
+    let stack =
+        |axis: i64| apply_many(Op::Stack, std::slice::from_ref(&values), &[("axis", int(axis))], 1);
     assert_eq!(stack(0).unwrap(), [ints(&[3, 2], &[1, 2, 3, 4, 5, 6])]);
     assert_eq!(stack(-1).unwrap(), [ints(&[2, 3], &[1, 3, 5, 2, 4, 6])]);
     assert!(stack(2).is_err());

@@ -56,7 +56,7 @@ pub fn pool_geometry(params: &Params, x: &[usize]) -> Result<PoolGeometry, OpErr
     let custom = pads(params, spatial)?;
     let kind = params.string("pad_type")?;
     let ceil = params.bool("ceil_mode")?;
-    if ceil && kind.starts_with("same") {
+    if ceil && kind == "same" {
         return Err(params.error(format!("`ceil_mode` does not go with the padding \"{kind}\"")));
     }
     let space = x[2..].to_vec();
@@ -72,18 +72,17 @@ pub fn pool_geometry(params: &Params, x: &[usize]) -> Result<PoolGeometry, OpErr
         // Wherever a window begins, its end is a number too.
         let end = |padded: usize| padded.checked_add(k)?.checked_add(s);
         let padded = padded.filter(|&p| end(p).is_some()).ok_or_else(too_large)?;
-        let Some(room) = padded.checked_sub(k) else {
+        // Rounding up is rounding down with all but one element of a stride more.
+        let more = if ceil { s - 1 } else { 0 };
+        let Some(room) = (padded + more).checked_sub(k) else {
             return Err(params.error(format!(
                 "the window of axis {axis} spans {k} elements, the padded input has {padded}"
             )));
         };
         let mut out = room / s + 1;
-        if ceil {
-            out = room.div_ceil(s) + 1;
-            let begins = (out - 1) * s;
-            if begins >= n + before && before + after > 0 {
-                out -= 1;
-            }
+        let begins = (out - 1) * s;
+        if ceil && begins >= n + before && before + after > 0 {
+            out -= 1;
         }
         geometry.pads.push((before, after));
         geometry.out.push(out);

@@ -80,7 +80,7 @@ enum Between {
 }
 
 /// What the ops that resize do along each axis that they can change, for x of these dims and a
-/// result of those that [`resized_dims`] gives.
+/// result of those that [`resized_dims`] gives: as many taps as the result has elements along them.
 ///
 /// # Errors
 /// If an argument is not known or not allowed, or a result is to be made of nothing.

@@ -6,6 +6,7 @@ use crate::{
     Arg, Block, Function, Literal, Op, Operand, Operation, Opset, Program, Span, Type, Value,
     ValueId,
 };
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The names of the function being read.
@@ -144,8 +145,13 @@ impl<'a> Parser<'a> {
             let id = ValueId(scope.values.len() as u32);
             scope.values.push(Value { name: (*name).to_owned(), ty: ty.clone() });
             scope.defined.insert(name);
-            if scope.visible.insert(name, id).is_some() {
-                self.report(*span, format!("value `{name}` is defined twice"));
+            match scope.visible.entry(name) {
+                Entry::Vacant(entry) => {
+                    entry.insert(id);
+                }
+                Entry::Occupied(_) => {
+                    self.report(*span, format!("value `{name}` is defined twice"));
+                }
             }
             ids.push(id);
         }
@@ -156,10 +162,12 @@ impl<'a> Parser<'a> {
     fn block(&mut self, scope: &mut Scope<'a>, inputs: Vec<ValueId>) -> Parsed<Block> {
         let first = inputs.first().map_or(scope.values.len(), |id| id.index());
         let result = self.block_body(scope, inputs);
-        // Duplicates have been reported, so removing by name restores the enclosing scope.
         for id in first..scope.values.len() {
             let name = scope.values[id].name.as_str();
-            scope.visible.remove(name);
+            // A name that was there before the block stays what it was.
+            if scope.visible.get(name) == Some(&ValueId(id as u32)) {
+                scope.visible.remove(name);
+            }
         }
         result
     }

@@ -93,3 +93,12 @@ pub fn infer(parameters: &str, call: &str) -> String {
         Err(error) => error.to_string(),
     }
 }
+
+/// Checks rows of an operation on the parameters of a function, and the types of its results or the
+/// error.
+#[track_caller]
+pub fn check(parameters: &str, rows: &[(&str, &str)]) {
+    for (call, expected) in rows {
+        assert_eq!(infer(parameters, call), *expected, "{call} of ({parameters})");
+    }
+}

@@ -167,8 +167,13 @@ fn mask(
         let near = b.binary(Op::Greater, slots, before)?;
         seen = b.binary(Op::LogicalAnd, seen, near)?;
     }
-    let (zero, hidden) = (b.float(DataType::Fp32, 0.0), b.float(DataType::Fp32, f64::from(HIDDEN)));
-    b.op(Op::Select, "mask", [("cond", seen.into()), ("a", zero.into()), ("b", hidden.into())])
+    // Arithmetic, because converters do not broadcast the arms of a `select`.
+    let seen = b.cast(seen, DataType::Fp32)?;
+    let one = b.float(DataType::Fp32, 1.0);
+    let unseen = b.sub(seen, one)?;
+    let mask = b.scale(unseen, -f64::from(HIDDEN))?;
+    b.rename(mask, "mask");
+    Ok(mask)
 }
 
 /// Where the new tokens' slots begin and end in a cache.

@@ -20,7 +20,8 @@
 //!
 //! The cotangent of a value has the value's element type. A cotangent never flows into a value
 //! that does not depend on a wanted input, nor through one that no output depends on.
-//! The rules are the table in `rules`.
+//! The rules are the table in `rules`. Recurrent layers are first written out step by step
+//! (`unroll`), in the forward function too.
 
 mod activity;
 mod error;
@@ -28,6 +29,7 @@ mod plan;
 mod reverse;
 mod rules;
 mod step;
+mod unroll;
 
 pub use error::Error;
 pub use plan::Recompute;
@@ -38,6 +40,7 @@ use activity::Activity;
 use mil::{DataType, Function, FunctionEnv, Tensor, Type, ValueId};
 use plan::{Origin, Plan};
 use reverse::Reverse;
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 /// What to differentiate for, and how.
@@ -76,6 +79,8 @@ pub struct Gradient {
 /// If an operation on the way has no rule, a shape is unknown, a value to keep does not exist, or
 /// a wanted input does not influence any output.
 pub fn differentiate(function: &Function, options: &Options) -> Result<Gradient, Error> {
+    let unrolled = unrolled(function)?;
+    let function = &*unrolled;
     let env = FunctionEnv::new(function);
     let wrt = wanted(function, &options.wrt)?;
     let activity = Activity::of(function, &wrt, &function.body.outputs)?;
@@ -111,6 +116,8 @@ pub fn differentiate(function: &Function, options: &Options) -> Result<Gradient,
 /// # Errors
 /// As [`differentiate`], and if the first output is not a float scalar.
 pub fn value_and_gradient(function: &Function, wrt: &[String]) -> Result<Function, Error> {
+    let unrolled = unrolled(function)?;
+    let function = &*unrolled;
     let env = FunctionEnv::new(function);
     let wrt = wanted(function, wrt)?;
     let outputs = &function.body.outputs;
@@ -137,6 +144,12 @@ pub fn value_and_gradient(function: &Function, wrt: &[String]) -> Result<Functio
     simplify::run(&mut result);
     edit::assert_still_valid(edit::is_valid(function), "value_and_gradient", &result);
     Ok(result)
+}
+
+/// The function with its recurrent layers written out, step by step.
+fn unrolled(function: &Function) -> Result<Cow<'_, Function>, Error> {
+    let build = |source| Error::Build { value: function.name.clone(), source };
+    unroll::unrolled(function).map_err(build)
 }
 
 /// Seeds the outputs (one of them with a constant, or all with inputs) and runs the rules.

@@ -127,7 +127,7 @@ fn view(operation: &Operation, function: &Function) -> View {
     match operation.op {
         Op::Identity | Op::Reshape | Op::Transpose | Op::ExpandDims | Op::Squeeze => View::Whole,
         Op::ReshapeLike | Op::Flatten2d => View::Whole,
-        Op::SliceByIndex | Op::SliceBySize | Op::Split => View::Less,
+        Op::SliceByIndex | Op::SliceBySize | Op::Split | Op::Crop => View::Less,
         Op::Cast => match operation.value("x") {
             Some(x) if bits(operation.output()) < bits(x) => View::Less,
             _ => View::Whole,
@@ -156,5 +156,15 @@ fn is_expensive(op: Op) -> bool {
             | Op::Topk
             | Op::Argsort
             | Op::Einsum
+            | Op::MaxPool
+            | Op::AvgPool
+            | Op::L2Pool
+            | Op::LocalResponseNorm
+            | Op::UpsampleBilinear
+            | Op::ResizeBilinear
+            | Op::Resize
+            | Op::Resample
+            | Op::Affine
+            | Op::CropResize
     )
 }

@@ -122,7 +122,8 @@ impl<'a> Reverse<'a> {
                     })?;
                 }
                 Some(Rule::Constant(_)) => {}
-                None => {
+                // One of a function that was not written out before.
+                Some(Rule::Unrolled) | None => {
                     let value = self.function.value(first).name.clone();
                     return Err(Error::NoRule { op: operation.op, value });
                 }

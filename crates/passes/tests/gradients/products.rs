@@ -1,7 +1,7 @@
 //! Matrix products, convolutions, attention.
 
 use crate::harness::{Row, bools, f, op, row};
-use mil::{FunctionBuilder, Op, OpError, ValueId};
+use mil::{DataType, FunctionBuilder, Op, OpError, ValueId};
 
 pub fn rows() -> Vec<Row> {
     let mask = bools(
@@ -151,6 +151,53 @@ pub fn rows() -> Vec<Row> {
             let fixed = b.constant("q", ones.unwrap());
             attention(b, &[fixed, fixed, v[0]], None)
         }),
+        row(
+            "lstm",
+            [f(&[3, 2, 2]), f(&[2, 2]), f(&[2, 2]), f(&[8, 2]), f(&[8, 2]), f(&[8]), f(&[6])],
+            |b, v| {
+                let sequence = b.bool(true);
+                let mut inputs = states(v, true);
+                inputs.extend([("bias", v[5]), ("peephole", v[6]), ("output_sequence", sequence)]);
+                op(b, Op::Lstm, &inputs)
+            },
+        ),
+        row(
+            "lstm both ways, with other activations and its cell clipped",
+            [f(&[2, 1, 2]), f(&[1, 2]), f(&[1, 2]), f(&[4, 2]), f(&[4, 1]), f(&[4, 2]), f(&[4, 1])],
+            |b, v| {
+                let (direction, clip) = (b.string("bidirectional"), b.float(DataType::Fp64, 0.9));
+                let (hard, linear) = (b.string("hard_sigmoid"), b.string("linear"));
+                let mut inputs = states(v, true);
+                inputs.extend([("weight_ih_back", v[5]), ("weight_hh_back", v[6])]);
+                inputs.extend([("direction", direction), ("clip", clip)]);
+                inputs.extend([("recurrent_activation", hard), ("cell_activation", linear)]);
+                op(b, Op::Lstm, &inputs)
+            },
+        ),
+        row(
+            "gru",
+            [f(&[3, 2, 2]), f(&[2, 2]), f(&[6, 2]), f(&[6, 2]), f(&[6]), f(&[6])],
+            |b, v| {
+                let mut inputs = states(v, false);
+                inputs.extend([("bias", v[4]), ("input_bias", v[5])]);
+                op(b, Op::Gru, &inputs)
+            },
+        ),
+        row(
+            "gru that resets after, backwards",
+            [f(&[3, 2, 2]), f(&[2, 2]), f(&[6, 2]), f(&[6, 2]), f(&[6]), f(&[6])],
+            |b, v| {
+                let (after, sequence) = (b.bool(true), b.bool(true));
+                let direction = b.string("reverse");
+                let mut inputs = states(v, false);
+                inputs.extend([("bias", v[4]), ("input_bias", v[5]), ("reset_after", after)]);
+                inputs.extend([("direction", direction), ("output_sequence", sequence)]);
+                op(b, Op::Gru, &inputs)
+            },
+        ),
+        row("rnn", [f(&[3, 2, 2]), f(&[2, 3]), f(&[3, 2]), f(&[3, 3])], |b, v| {
+            op(b, Op::Rnn, &states(v, false))
+        }),
         row("einsum", [f(&[2, 3, 2]), f(&[2, 3, 4])], |b, v| einsum(b, v, "chw,whu->chu")),
         row("einsum that repeats", [f(&[2, 2, 1, 3]), f(&[1, 3, 2, 2])], |b, v| {
             einsum(b, v, "nchw,nwhu->nchu")
@@ -215,4 +262,13 @@ fn einsum(
 ) -> Result<Vec<ValueId>, mil::OpError> {
     let equation = b.string(equation);
     b.operation(Op::Einsum, "einsum", [("values", v.into()), ("equation", equation.into())])
+}
+
+/// The parameters that every recurrent layer has, of values in this order.
+fn states(v: &[ValueId], cell: bool) -> Vec<(&'static str, ValueId)> {
+    let names: &[&str] = match cell {
+        true => &["x", "initial_h", "initial_c", "weight_ih", "weight_hh"],
+        false => &["x", "initial_h", "weight_ih", "weight_hh"],
+    };
+    names.iter().copied().zip(v.iter().copied()).collect()
 }

@@ -57,6 +57,14 @@ pub(super) fn int8_arithmetic(c: &Context<'_>, _: &'static Rule, hits: &mut Vec<
                 | Tile
                 | Pad
                 | Reverse
+                | Crop
+                | DepthToSpace
+                | SpaceToDepth
+                | PixelShuffle
+                | PixelUnshuffle
+                | SpaceToBatch
+                | BatchToSpace
+                | SlidingWindows
         );
         if moves {
             continue;

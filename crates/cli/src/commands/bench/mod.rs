@@ -7,6 +7,7 @@ mod memory;
 mod process;
 mod report;
 mod roofline;
+mod run;
 mod sample;
 mod subject;
 mod train;
@@ -39,6 +40,7 @@ enum What {
     Prefill(generate::Prefill),
     Decode(generate::Decode),
     Memory(memory::Memory),
+    Run(run::Run),
 }
 
 impl Bench {
@@ -51,6 +53,7 @@ impl Bench {
             What::Prefill(bench) => bench.run(),
             What::Decode(bench) => bench.run(),
             What::Memory(bench) => bench.run(),
+            What::Run(bench) => bench.run(),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! `anemone convert`.
 
 mod merge;
+mod package;
 mod programs;
 
 use crate::hub;
 use anyhow::{Context, bail};
-use checkpoints::{Encoding, SHARD, Source, Target, convert};
+use checkpoints::{Encoding, SHARD, Saved, Source, Target, convert};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use merge::Merge;
@@ -20,6 +21,9 @@ use std::time::Instant;
 /// A program is a model of Core ML or a text: .mlpackage, .mlmodel, .mlmodelc and .mil are written
 /// from one another, by the name of TO. Weights are copied from file to file; those of a .mil or
 /// .mlmodel are in a file beside it, with .weights.bin behind its name.
+///
+/// A checkpoint becomes a package, .mlpackage, of two functions for Core ML: `prefill` reads some
+/// tokens at once, `decode` one, with keys and values in states (iOS 18, macOS 15).
 ///
 /// Of a checkpoint, reads a directory of Hugging Face, a run of `anemone train`, a .safetensors file beside its
 /// config.json, a GGUF file, a .bin file of llama2.c (with the tokenizer.bin beside it), or a BLZT
@@ -37,8 +41,8 @@ pub struct Convert {
     /// Format to write [default: gguf for TO ending in .gguf, llama2c for .bin, otherwise hf]
     #[arg(long = "to", value_name = "FORMAT", value_enum)]
     format: Option<Format>,
-    /// Element type of matrices: fp32; fp16 and bf16 for hf and gguf; q8_0 for gguf and llama2c
-    /// [default: as in FROM, if the format has it]
+    /// Element type of matrices: fp32; fp16 and bf16 for hf and gguf; q8_0 for gguf and llama2c; fp16
+    /// and int8 for mlpackage [default: as in FROM, if the format has it; fp16 for mlpackage]
     #[arg(long, value_name = "TYPE", value_enum)]
     dtype: Option<Type>,
     /// Folder of a low-rank adapter to add to the weights, as `anemone train --lora` or the peft
@@ -51,6 +55,13 @@ pub struct Convert {
     /// The most bytes of one file of weights in a Hugging Face directory
     #[arg(long, value_name = "BYTES", default_value_t = SHARD)]
     shard_bytes: u64,
+    /// Of a checkpoint to a package: tokens whose keys and values are kept [default: 2048, or what the
+    /// model takes]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    context: Option<u32>,
+    /// Of a checkpoint to a package: tokens that its function `prefill` reads at once [default: 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    prefill: Option<u32>,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -75,6 +86,7 @@ enum Type {
     Bf16,
     #[value(name = "q8_0")]
     Q8,
+    Int8,
 }
 
 impl Convert {
@@ -83,7 +95,8 @@ impl Convert {
         if self.shard_bytes == 0 {
             bail!("--shard-bytes must be at least 1");
         }
-        if programs::is_one(&self.from, &self.to) {
+        if programs::is_one(&self.from, &self.to) && !programs::is_package_of(&self.from, &self.to)
+        {
             return self.program();
         }
         let from = hub::resolve(&self.from)?;
@@ -93,8 +106,14 @@ impl Convert {
                 Given::Source(Box::new(Source::open(&from).context("cannot read the checkpoint")?))
             }
         };
+        if programs::is_package_of(&self.from, &self.to) {
+            return self.package(from);
+        }
         let format = self.format.unwrap_or_else(|| of_path(&self.to));
         let encoding = match self.dtype {
+            Some(Type::Int8) => {
+                bail!("--dtype int8 is for packages (.mlpackage); others have q8_0")
+            }
             Some(Type::Fp32) => Encoding::F32,
             Some(Type::Fp16) => Encoding::F16,
             Some(Type::Bf16) => Encoding::BF16,
@@ -109,12 +128,7 @@ impl Convert {
         };
         let count = from.config().parameter_count()?;
         let model_type = from.json()["model_type"].clone();
-        let bar = match std::io::stderr().is_terminal() && !self.json {
-            true => ProgressBar::new(count as u64),
-            false => ProgressBar::hidden(),
-        };
-        let style = "{bar:32} {percent}% of the parameters, {eta} left";
-        bar.set_style(ProgressStyle::with_template(style)?);
+        let bar = self.bar(count)?;
         let start = Instant::now();
         let progress = |read| bar.inc(read as u64);
         let saved = match from {
@@ -126,15 +140,69 @@ impl Convert {
         };
         let seconds = start.elapsed().as_secs_f64();
         bar.finish_and_clear();
+        self.report(&Written {
+            model_type,
+            parameters: count,
+            dtype: encoding.to_string(),
+            saved,
+            seconds,
+        })
+    }
 
+    /// Writes a checkpoint as a package.
+    fn package(&self, from: Given) -> anyhow::Result<()> {
+        let Given::Source(source) = from else {
+            bail!("an adapter is merged first: convert to a directory, and that to a package");
+        };
+        let config = source.config();
+        let bytes = match self.dtype {
+            None | Some(Type::Fp16) => false,
+            Some(Type::Int8) => true,
+            Some(_) => bail!("the weights of a package are fp16 or int8"),
+        };
+        let context = self.context.map_or(2048.min(config.max_seq), |n| n as usize);
+        let prefill = self.prefill.map_or(64.min(context), |n| n as usize);
+        let count = config.parameter_count()?;
+        let bar = self.bar(count)?;
+        let start = Instant::now();
+        let packaging = package::Packaging { context, prefill, bytes };
+        let progress = |read| bar.inc(read as u64);
+        let written = package::write(&source, &self.to, &packaging, self.force, &progress)
+            .with_context(|| format!("cannot convert `{}`", self.from.display()))?;
+        bar.finish_and_clear();
+        let saved = Saved {
+            bytes: written,
+            left_out: vec!["the tokenizer, for which packages have no place".to_owned()],
+        };
+        self.report(&Written {
+            model_type: source.config_json()["model_type"].clone(),
+            parameters: count,
+            dtype: if bytes { "int8" } else { "fp16" }.to_owned(),
+            saved,
+            seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn bar(&self, parameters: usize) -> anyhow::Result<ProgressBar> {
+        let bar = match std::io::stderr().is_terminal() && !self.json {
+            true => ProgressBar::new(parameters as u64),
+            false => ProgressBar::hidden(),
+        };
+        let style = "{bar:32} {percent}% of the parameters, {eta} left";
+        bar.set_style(ProgressStyle::with_template(style)?);
+        Ok(bar)
+    }
+
+    fn report(&self, written: &Written) -> anyhow::Result<()> {
+        let Written { model_type, parameters, dtype, saved, seconds } = written;
         let mut out = std::io::stdout();
         if self.json {
             let summary = json!({
                 "from": self.from,
                 "to": self.to,
                 "model_type": model_type,
-                "parameters": count,
-                "dtype": encoding.to_string(),
+                "parameters": parameters,
+                "dtype": dtype,
                 "bytes": saved.bytes,
                 "seconds": seconds,
                 "left_out": saved.left_out,
@@ -147,12 +215,21 @@ impl Convert {
         }
         writeln!(
             out,
-            "wrote {}: {count} parameters as {encoding}, {:.1} MB in {seconds:.1} s",
+            "wrote {}: {parameters} parameters as {dtype}, {:.1} MB in {seconds:.1} s",
             self.to.display(),
             saved.bytes as f64 / 1e6,
         )?;
         Ok(())
     }
+}
+
+/// What has been written.
+struct Written {
+    model_type: Value,
+    parameters: usize,
+    dtype: String,
+    saved: Saved,
+    seconds: f64,
 }
 
 /// The format that a path's name asks for.

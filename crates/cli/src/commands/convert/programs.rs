@@ -1,7 +1,6 @@
 //! Programs between their forms.
 
 use super::Convert;
-use crate::program;
 use anyhow::{Context, bail};
 use coreml::{Form, Model};
 use serde_json::json;
@@ -11,6 +10,11 @@ use std::path::Path;
 /// Whether this is about a program and not about a checkpoint.
 pub fn is_one(from: &Path, to: &Path) -> bool {
     Form::of(from).is_some() || Form::of(to).is_some()
+}
+
+/// Whether a checkpoint is to become a package.
+pub fn is_package_of(from: &Path, to: &Path) -> bool {
+    Form::of(from).is_none() && Form::of(to) == Some(Form::Package)
 }
 
 impl Convert {
@@ -26,7 +30,7 @@ impl Convert {
             bail!("--to, --dtype and --adapter are for checkpoints, this is a program");
         }
         let model = Model::read(&self.from).context("cannot read the program")?;
-        program::verified(&model)?;
+        anemone::Model::checked(model.clone())?;
         model.write(&self.to, form, self.force).context("cannot write the program")?;
         let mut out = std::io::stdout();
         let functions = model.program.functions.len();

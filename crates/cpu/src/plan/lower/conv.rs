@@ -25,6 +25,11 @@ impl Lower<'_> {
         }
         let geometry =
             mil::shape::conv_geometry(&self.params(operation), &x.view.dims, &weight.view.dims)?;
+        if let Some(out) =
+            self.depthwise(operation, &geometry, x.clone(), &weight, bias.as_ref())?
+        {
+            return Ok(Some(out));
+        }
         let spatial = dims.len() - 2;
         let groups = geometry.groups;
         let candidate = Candidate { operation, x: &x, weight: "weight", channels: 0 };

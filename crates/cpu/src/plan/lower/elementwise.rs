@@ -7,7 +7,7 @@ use mil::{DataType, Op, Operation};
 use runtime::Error;
 
 /// Whether maps compute with this element type: they calculate in f32, which holds these exactly.
-fn is_mapped(dtype: DataType) -> bool {
+pub(super) fn is_mapped(dtype: DataType) -> bool {
     matches!(dtype, DataType::Fp32 | DataType::Fp16 | DataType::Bf16 | DataType::Bool)
 }
 
@@ -107,9 +107,7 @@ impl Lower<'_> {
         name: &str,
     ) -> Result<Val, Error> {
         let exponent = match &self.graph.nodes[args[1].node].kind {
-            Kind::Constant(array) if array.count() == 1 => {
-                array.to_tensor().to_f64s().first().copied()
-            }
+            Kind::Constant(tensor) if tensor.count() == 1 => tensor.to_f64s().first().copied(),
             _ => None,
         };
         let op = match exponent {

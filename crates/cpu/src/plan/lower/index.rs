@@ -16,9 +16,8 @@ impl Lower<'_> {
         let params = self.params(operation);
         let axis = params.axis("axis", rank)?;
         let validate = params.bool("validate_indices")?;
-        let plain = self.node_dtype(&indices) == DataType::Int32
-            && !validate
-            && x.view.dims[axis] > 0;
+        let plain =
+            self.node_dtype(&indices) == DataType::Int32 && !validate && x.view.dims[axis] > 0;
         if !plain {
             return Ok(None);
         }
@@ -79,7 +78,7 @@ impl Lower<'_> {
         let indices = self.dense_as(&indices, &[count]);
         let updates = self.dense_as(&updates, &[count, width]);
         let is_zero = matches!(&self.graph.nodes[base.node].kind,
-            Kind::Constant(array) if array.to_tensor().bytes().iter().all(|&b| b == 0));
+            Kind::Constant(tensor) if tensor.bytes().iter().all(|&b| b == 0));
         let base = if is_zero { None } else { Some(self.dense_as(&base, &[rows, width])) };
         let kind = Kind::AddRows { base, indices, updates };
         let out = self.graph.add(kind, &[rows, width], dtype, &name);
@@ -118,7 +117,7 @@ impl Lower<'_> {
     }
 
     /// The value under these dims and packed.
-    fn dense_as(&mut self, x: &Val, dims: &[usize]) -> Val {
+    pub(super) fn dense_as(&mut self, x: &Val, dims: &[usize]) -> Val {
         let x = self.reshaped(x, dims);
         if x.view.is_packed() { x } else { self.copied(&x) }
     }

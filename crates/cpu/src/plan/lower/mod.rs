@@ -3,14 +3,17 @@
 //! Every operation's types are inferred again from what is known now, so a program whose shapes
 //! depend on constants is planned like any other. What depends on constants alone is folded.
 
+mod activation;
 mod conv;
 mod elementwise;
 mod index;
 mod movement;
 mod nested;
+mod pixels;
 mod product;
 mod quantized;
 mod reduce;
+mod window;
 
 use super::graph::{Call, Graph, Kind, NodeId, Val};
 use super::integer::Quantization;
@@ -187,7 +190,6 @@ impl Lower<'_> {
             self.known[operation.output().index()] = Some(Tensor::int32s(&dims));
             return Ok(());
         }
-        self.check_shapes(operation, &types)?;
         // What is folded takes memory: a constant repeated stays a view of the one.
         let limit = if operation.op == Op::Tile { 1 << 12 } else { 1 << 27 };
         if known && self.count(&types) <= limit {
@@ -198,6 +200,7 @@ impl Lower<'_> {
             }
             return self.fold(operation, &types);
         }
+        self.check_shapes(operation, &types)?;
         match self.native(operation)? {
             Some(vals) => {
                 for (&id, val) in operation.outputs.iter().zip(vals) {
@@ -269,9 +272,18 @@ impl Lower<'_> {
             Linear | Matmul => one(self.product(operation)?),
             ScaledDotProductAttention => one(self.attention(operation)?),
             Conv => one(self.conv(operation)?),
+            MaxPool | AvgPool | L2Pool => one(self.pool(operation)?),
             Quantize | Dequantize => one(self.quantization(operation)?),
             Softmax | ReduceSum | ReduceMean | ReduceMax | ReduceMin | ReduceLogSumExp
             | LayerNorm => one(self.reduction(operation)?),
+            ReduceL1Norm | ReduceL2Norm | ReduceLogSum | ReduceSumSquare | InstanceNorm
+            | L2Norm => one(self.reduction(operation)?),
+            BatchNorm => one(self.batch_norm(operation)?),
+            Crop | DepthToSpace | SpaceToDepth | PixelShuffle | PixelUnshuffle | SpaceToBatch
+            | BatchToSpace => one(self.pixels(operation)?),
+            LogicalXor | Ceil | Round | Exp2 | Elu | LeakyRelu | Prelu | Relu6 | ClampedRelu
+            | LinearActivation | ScaledTanh | SigmoidHard | Softplus | SoftplusParametric
+            | Softsign | Threshold | ThresholdedRelu => one(self.activation(operation)?),
             Gather | GatherAlongAxis | Scatter | ScatterAlongAxis => one(self.index(operation)?),
             _ => one(self.elementwise(operation)?),
         })
@@ -286,7 +298,9 @@ impl Lower<'_> {
         let results = interp::apply(operation, self, &argument, types)
             .map_err(|e| self.unsupported(operation, &e.to_string()))?;
         for (&id, array) in operation.outputs.iter().zip(results) {
-            self.known[id.index()] = Some(array.to_tensor());
+            let tensor = array.to_tensor();
+            self.types[id.index()] = Type::Tensor(tensor.ty());
+            self.known[id.index()] = Some(tensor);
         }
         Ok(())
     }
@@ -356,8 +370,7 @@ impl Lower<'_> {
     }
 
     fn constant_node(&mut self, tensor: &Tensor, name: &str) -> Val {
-        let array = Array::from_tensor(tensor);
-        self.graph.add(Kind::Constant(array), tensor.dims(), tensor.dtype(), name)
+        self.graph.add(Kind::Constant(tensor.clone()), tensor.dims(), tensor.dtype(), name)
     }
 
     /// A scalar fp32 constant.

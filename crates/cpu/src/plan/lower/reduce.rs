@@ -1,6 +1,7 @@
 //! Reductions, softmax and layer norm, over whichever axes, as maps and row reductions.
 
 use super::Lower;
+use super::elementwise::is_mapped;
 use crate::plan::graph::{Kind, MapOp, Val};
 use crate::rows::{Binary, Reduction, Unary};
 use mil::{DataType, Op, Operation};
@@ -19,6 +20,8 @@ impl Lower<'_> {
         let params = self.params(operation);
         let axes = match operation.op {
             Op::Softmax => vec![params.axis("axis", rank)?],
+            Op::InstanceNorm => (2..rank).collect(),
+            Op::L2Norm => (rank - 3..rank).collect(),
             _ => params.axes("axes", rank)?.unwrap_or_else(|| (0..rank).collect()),
         };
         if axes.is_empty() {
@@ -54,6 +57,26 @@ impl Lower<'_> {
                 Ok(Some(self.unrowed(out, &axes, &dims)))
             }
             Op::LayerNorm => self.layer_norm(operation, &x, &axes).map(Some),
+            Op::InstanceNorm => self.instance_norm(operation, &x, &axes),
+            Op::L2Norm => self.l2_norm(operation, &x, &axes).map(Some),
+            Op::ReduceL1Norm => {
+                let size = self.f32_map(MapOp::Unary(Unary::Abs), &[x], &name);
+                let sum = self.reduce(Reduction::Sum, &size, &axes, &name);
+                Ok(Some(self.finish(sum, None, &dims, dtype, &name)))
+            }
+            Op::ReduceL2Norm | Op::ReduceSumSquare => {
+                let square = self.f32_map(MapOp::Unary(Unary::Square), &[x], &name);
+                let mut sum = self.reduce(Reduction::Sum, &square, &axes, &name);
+                if operation.op == Op::ReduceL2Norm {
+                    sum = self.f32_map(MapOp::Unary(Unary::Sqrt), &[sum], &name);
+                }
+                Ok(Some(self.finish(sum, None, &dims, dtype, &name)))
+            }
+            Op::ReduceLogSum => {
+                let sum = self.reduce(Reduction::Sum, &x, &axes, &name);
+                let log = self.f32_map(MapOp::Unary(Unary::Log), &[sum], &name);
+                Ok(Some(self.finish(log, None, &dims, dtype, &name)))
+            }
             _ => Ok(None),
         }
     }
@@ -81,30 +104,110 @@ impl Lower<'_> {
         let epsilon = self.params(operation).float("epsilon")?;
         let rows = self.rows(x, axes);
         let wide = rows.view.dims.clone();
-        let n = wide.last().copied().unwrap_or(1) as f64;
-        let over_n = self.scalar(1.0 / n);
-        let epsilon = self.scalar(epsilon);
-        let binary = MapOp::Binary;
-        let sum = self.row_reduce(Reduction::Sum, &rows, &name);
-        let mean = self.f32_map(binary(Binary::Mul), &[sum, over_n.clone()], &name);
-        let centered = self.f32_map(binary(Binary::Sub), &[rows, mean], &name);
-        let square =
-            self.f32_map(MapOp::Unary(Unary::Square), std::slice::from_ref(&centered), &name);
-        let sum = self.row_reduce(Reduction::Sum, &square, &name);
-        let variance = self.f32_map(binary(Binary::Mul), &[sum, over_n], &name);
-        let shifted = self.f32_map(binary(Binary::Add), &[variance, epsilon], &name);
-        let rsqrt = self.f32_map(MapOp::Unary(Unary::Rsqrt), &[shifted], &name);
-        let mut out = self.f32_map(binary(Binary::Mul), &[centered, rsqrt], &name);
+        let mut out = self.standardized(rows, epsilon, &name);
         for (parameter, op) in [("gamma", Binary::Mul), ("beta", Binary::Add)] {
             if let Some(gain) = self.arg(operation, parameter)? {
                 let flat = self.reshaped(&gain, &[gain.view.count()]);
-                out = self.f32_map(binary(op), &[out, flat], &name);
+                out = self.f32_map(MapOp::Binary(op), &[out, flat], &name);
             }
         }
         if dtype != DataType::Fp32 {
             out = self.map(MapOp::Copy, &[out], &wide, dtype, &name);
         }
         Ok(self.unrowed(out, axes, &dims))
+    }
+
+    /// (x − mean)/√(variance + ε) of every row.
+    fn standardized(&mut self, rows: Val, epsilon: f64, name: &str) -> Val {
+        let n = rows.view.dims.last().copied().unwrap_or(1) as f64;
+        let over_n = self.scalar(1.0 / n);
+        let epsilon = self.scalar(epsilon);
+        let binary = MapOp::Binary;
+        let sum = self.row_reduce(Reduction::Sum, &rows, name);
+        let mean = self.f32_map(binary(Binary::Mul), &[sum, over_n.clone()], name);
+        let centered = self.f32_map(binary(Binary::Sub), &[rows, mean], name);
+        let square =
+            self.f32_map(MapOp::Unary(Unary::Square), std::slice::from_ref(&centered), name);
+        let sum = self.row_reduce(Reduction::Sum, &square, name);
+        let variance = self.f32_map(binary(Binary::Mul), &[sum, over_n], name);
+        let shifted = self.f32_map(binary(Binary::Add), &[variance, epsilon], name);
+        let rsqrt = self.f32_map(MapOp::Unary(Unary::Rsqrt), &[shifted], name);
+        self.f32_map(binary(Binary::Mul), &[centered, rsqrt], name)
+    }
+
+    /// The same over the pixels of every channel, whose gamma and beta are axis 1.
+    fn instance_norm(
+        &mut self,
+        operation: &Operation,
+        x: &Val,
+        axes: &[usize],
+    ) -> Result<Option<Val>, Error> {
+        let (name, dims, dtype) = self.result(operation)?;
+        let epsilon = self.params(operation).float("epsilon")?;
+        let rows = self.rows(x, axes);
+        let wide = rows.view.dims.clone();
+        let mut out = self.standardized(rows, epsilon, &name);
+        for (parameter, op) in [("gamma", Binary::Mul), ("beta", Binary::Add)] {
+            if self.params(operation).has(parameter) {
+                let Some(gain) = self.per_channel(operation, parameter, &wide)? else {
+                    return Ok(None);
+                };
+                out = self.f32_map(MapOp::Binary(op), &[out, gain], &name);
+            }
+        }
+        if dtype != DataType::Fp32 {
+            out = self.map(MapOp::Copy, &[out], &wide, dtype, &name);
+        }
+        Ok(Some(self.reshaped(&out, &dims)))
+    }
+
+    /// x/√(Σx² + ε) over `axes`, the last three.
+    fn l2_norm(&mut self, operation: &Operation, x: &Val, axes: &[usize]) -> Result<Val, Error> {
+        let (name, dims, dtype) = self.result(operation)?;
+        let epsilon = self.params(operation).float("epsilon")?;
+        let rows = self.rows(x, axes);
+        let wide = rows.view.dims.clone();
+        let square = self.f32_map(MapOp::Unary(Unary::Square), std::slice::from_ref(&rows), &name);
+        let sum = self.row_reduce(Reduction::Sum, &square, &name);
+        let epsilon = self.scalar(epsilon);
+        let shifted = self.f32_map(MapOp::Binary(Binary::Add), &[sum, epsilon], &name);
+        let rsqrt = self.f32_map(MapOp::Unary(Unary::Rsqrt), &[shifted], &name);
+        let out = self.map(MapOp::Binary(Binary::Mul), &[rows, rsqrt], &wide, dtype, &name);
+        Ok(self.reshaped(&out, &dims))
+    }
+
+    /// (x − mean)/√(variance + ε)·gamma + beta with vectors for the channels, axis 1; `None` if it
+    /// is left to the interpreter.
+    pub(super) fn batch_norm(&mut self, operation: &Operation) -> Result<Option<Val>, Error> {
+        let (name, dims, dtype) = self.result(operation)?;
+        let x = self.need(operation, "x")?;
+        if !is_mapped(dtype) || !is_mapped(self.node_dtype(&x)) {
+            return Ok(None);
+        }
+        let mut vectors = vec![];
+        for parameter in ["mean", "variance", "gamma", "beta"] {
+            let vector = self.per_channel(operation, parameter, &dims)?;
+            if vector.is_none() && self.params(operation).has(parameter) {
+                return Ok(None);
+            }
+            vectors.push(vector);
+        }
+        let [Some(mean), Some(variance), gamma, beta] = &vectors[..] else { return Ok(None) };
+        let epsilon = self.params(operation).float("epsilon")?;
+        let epsilon = self.scalar(epsilon);
+        let binary = MapOp::Binary;
+        let shifted = self.f32_map(binary(Binary::Add), &[variance.clone(), epsilon], &name);
+        let mut gain = self.f32_map(MapOp::Unary(Unary::Rsqrt), &[shifted], &name);
+        if let Some(gamma) = gamma {
+            gain = self.f32_map(binary(Binary::Mul), &[gain, gamma.clone()], &name);
+        }
+        let centered = self.f32_map(binary(Binary::Sub), &[x, mean.clone()], &name);
+        let Some(beta) = beta else {
+            let out = self.map(binary(Binary::Mul), &[centered, gain], &dims, dtype, &name);
+            return Ok(Some(out));
+        };
+        let scaled = self.f32_map(binary(Binary::Mul), &[centered, gain], &name);
+        Ok(Some(self.map(binary(Binary::Add), &[scaled, beta.clone()], &dims, dtype, &name)))
     }
 
     /// A reduction over `axes`: `[…kept, 1]` in fp32.

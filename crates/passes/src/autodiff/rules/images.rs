@@ -9,6 +9,10 @@ use mil::{Op, Tensor, ValueId};
 pub(super) fn resize(s: &mut Step) -> Done {
     let (dims, z_dims) = (s.dims_of("x")?, s.z_dims()?);
     let mut g = s.dz_full()?;
+    if z_dims.contains(&0) {
+        g = s.zeros(s.dtype(g), &dims)?;
+        return s.give("x", g);
+    }
     if let Some(factors) = whole_factors(s, &dims, &z_dims)? {
         g = sum_blocks(s, g, &dims, &factors)?;
         return s.give("x", g);

@@ -20,6 +20,8 @@ use mil::Op;
 pub(super) enum Rule {
     /// Contributes to the operands' cotangents, given those of the results.
     Adjoint(fn(&mut Step) -> Done),
+    /// It is written out as ops that have rules before any rule runs.
+    Unrolled,
     /// Not at all in the small, so that no cotangent flows; the text says why.
     Constant(&'static str),
 }
@@ -38,7 +40,7 @@ pub enum Differentiability {
 /// What the table says of an op.
 pub fn differentiability(op: Op) -> Differentiability {
     match rule(op) {
-        Some(Rule::Adjoint(_)) => Differentiability::Rule,
+        Some(Rule::Adjoint(_) | Rule::Unrolled) => Differentiability::Rule,
         Some(Rule::Constant(why)) => Differentiability::Constant(why),
         None => Differentiability::Missing,
     }
@@ -207,6 +209,9 @@ const RULES: &[(Op, Rule)] = &[
     (Op::Flatten2d, Adjoint(views::reshape)),
     (Op::ReverseSequence, Adjoint(views::reverse_sequence)),
     (Op::Einsum, Adjoint(products::einsum)),
+    (Op::Lstm, Rule::Unrolled),
+    (Op::Gru, Rule::Unrolled),
+    (Op::Rnn, Rule::Unrolled),
     (Op::RandomUniform, Constant(SHAPES)),
     (Op::RandomNormal, Constant(SHAPES)),
     (Op::RandomBernoulli, Constant(SHAPES)),

@@ -129,8 +129,9 @@ impl Run<'_> {
             (false, false) => None,
         };
         let mut settings = ProgramSettings::resolve(self.flags, self.program, stored)?;
+        let source = program::read(&settings.program)?;
+        // As the file says it, for the package that is written.
         let model = Model::read(&settings.program)?;
-        let source = program::verified(&model)?;
         let data = arrays::read(&settings.data)?;
         let prepared = Prepared::new(&model, &source, &settings, data)
             .with_context(|| format!("cannot train `{}`", source.name))?;

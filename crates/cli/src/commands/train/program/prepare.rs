@@ -3,8 +3,8 @@
 use super::super::settings::ProgramSettings;
 use super::LossName;
 use crate::arrays::Tensors;
-use crate::features;
 use crate::program::Source;
+use anemone::features;
 use anyhow::{Context, bail};
 use coreml::{Feature, FunctionInterface, Model};
 use mil::{Dim, Function, Program, Tensor, TensorType, Type, Weights};
@@ -156,6 +156,7 @@ impl<'a> Inputs<'a> {
                 }
                 (None, Some(feature)) => {
                     let default = features::left_out(feature, ty)
+                        .map_err(anyhow::Error::msg)
                         .with_context(|| format!("input `{name}`"))?;
                     inputs.constants.insert(value.name.clone(), default);
                 }

@@ -4,7 +4,7 @@
 /// vectorizes it: `$fused` where there is a fused multiply-add, `$plain` elsewhere.
 ///
 /// An unsafe body is called as is: the place of use says why that is sound. The instruction set
-/// must be one that the machine has, which [`RowProgram::run`](super::RowProgram::run) checks.
+/// must be one that the machine has, which whoever runs a program or windows checks once.
 macro_rules! dispatch {
     ($isa:expr, $fused:expr, $plain:expr, ($($name:ident: $type:ty),* $(,)?)) => {{
         #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,323 @@
+//! A function that is compiled for inputs of given shapes: by a device, by an engine, or not at
+//! all, for the interpreter.
+
+use crate::device::Opened;
+use crate::prediction::Dictionary;
+use crate::states::States;
+use crate::{Error, Tensors, tensors};
+use ane::Source;
+use interp::Array;
+use mil::{Function, Literal, Op, Operand, Operation, Program, Tensor, Type, Weights};
+use runtime::{Accumulation, Bindings, CompileOptions, Executable, Placement, Port, Request};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use surface::Surface;
+
+/// A function that is ready.
+pub(crate) struct Compiled {
+    /// Where every operation runs.
+    pub placement: Vec<Placement>,
+    /// Why the interpreter evaluates the function in place of the device.
+    pub note: Option<String>,
+    how: How,
+}
+
+enum How {
+    Device(OnDevice),
+    Engine(OnEngine),
+    Interpreter(Interpreted),
+}
+
+/// What an evaluation gives, by the names of values.
+#[derive(Default)]
+pub(crate) struct Results {
+    pub outputs: Tensors,
+    pub dictionaries: BTreeMap<String, Dictionary>,
+}
+
+/// How to compile.
+pub(crate) struct Settings<'a> {
+    pub opened: &'a Opened,
+    pub weights: &'a Weights,
+    /// Whether the interpreter evaluates what the device cannot run.
+    pub fall_back: bool,
+}
+
+impl Compiled {
+    /// Compiles one function of a program. `constants` are inputs that shapes may be computed from:
+    /// the form serves these values alone.
+    pub fn new(
+        settings: &Settings<'_>,
+        program: Program,
+        function: &str,
+        constants: Tensors,
+        states: &States,
+    ) -> Result<Compiled, Error> {
+        let interpreted = |program| Interpreted::new(program, function, settings.weights);
+        let of = |how, placement| Compiled { placement, note: None, how };
+        match settings.opened {
+            Opened::Interpreter => {
+                let placement = placed_all(&program, function, "interpreter");
+                Ok(of(How::Interpreter(interpreted(program)), placement))
+            }
+            Opened::Engine(engine) => {
+                if let Some(state) = states.names().next() {
+                    let (function, state) = (function.to_owned(), state.clone());
+                    return Err(Error::EngineState { function, state });
+                }
+                let placement = placed_all(&program, function, "ane");
+                let on = OnEngine::new(&**engine, program, function, settings.weights)?;
+                Ok(of(How::Engine(on), placement))
+            }
+            Opened::Device(device) => {
+                let on = OnDevice::new(&**device, &program, function, constants, settings.weights);
+                let refused = match on {
+                    Ok(on) => {
+                        let placement = on.executable.placement();
+                        return Ok(of(How::Device(on), placement));
+                    }
+                    Err(error) => error,
+                };
+                let Error::Device(runtime::Error::Unsupported { message, .. }) = &refused else {
+                    return Err(refused);
+                };
+                if !settings.fall_back {
+                    return Err(refused);
+                }
+                let place = format!("interpreter (whole function): {message}");
+                let placement = placed_all(&program, function, &place);
+                let how = How::Interpreter(interpreted(program));
+                Ok(Compiled { placement, note: Some(refused.to_string()), how })
+            }
+        }
+    }
+
+    /// Evaluates once. Inputs are by the names of values, and have the types of the form; others
+    /// are not looked at. The states become what they are afterwards; if the evaluation fails they
+    /// stay what they were.
+    pub fn evaluate(&mut self, inputs: &Tensors, states: &mut States) -> Result<Results, Error> {
+        match &mut self.how {
+            How::Device(on) => on.evaluate(inputs, states),
+            How::Engine(on) => on.evaluate(inputs),
+            How::Interpreter(on) => on.evaluate(inputs, states),
+        }
+    }
+}
+
+/// An executable with its surfaces.
+struct OnDevice {
+    executable: Arc<dyn Executable>,
+    states: Vec<passes::states::State>,
+    inputs: Vec<(Port, Surface)>,
+    outputs: Vec<(Port, Surface)>,
+    /// One for each side that states are read from; made when it is wanted.
+    requests: [Option<Box<dyn Request>>; 2],
+}
+
+impl OnDevice {
+    fn new(
+        device: &dyn runtime::Device,
+        program: &Program,
+        name: &str,
+        constants: Tensors,
+        weights: &Weights,
+    ) -> Result<OnDevice, Error> {
+        let mut program = program.clone();
+        let no_function = || runtime::Error::NoFunction(name.to_owned());
+        let function = program.functions.iter_mut().find(|f| f.name == name);
+        // Devices know no states: these become inputs and outputs.
+        let states = passes::states::lift(function.ok_or_else(no_function)?);
+        let states = states.map_err(|error| runtime::Error::Unsupported {
+            device: device.name().to_owned(),
+            kernel: name.to_owned(),
+            message: error.to_string(),
+        })?;
+        let weights = weights.clone();
+        let options = CompileOptions { weights, constants, ..CompileOptions::default() };
+        let executable = device.compile(&program, name, &options)?;
+        let is_state = |port: &Port| {
+            states.iter().any(|state| state.name == port.name || state.after == port.name)
+        };
+        let surfaces = |ports: &[Port]| -> Result<Vec<(Port, Surface)>, Error> {
+            let own = ports.iter().filter(|port| !is_state(port));
+            own.map(|port| Ok((port.clone(), Surface::new(port.bytes)?))).collect()
+        };
+        let inputs = surfaces(executable.inputs())?;
+        let outputs = surfaces(executable.outputs())?;
+        Ok(OnDevice { executable, states, inputs, outputs, requests: [None, None] })
+    }
+
+    fn request(&mut self, states: &States) -> Result<&mut dyn Request, Error> {
+        let side = states.side;
+        if self.requests[side].is_none() {
+            let mut bindings = Bindings::new();
+            for (port, surface) in &self.inputs {
+                bindings = bindings.input(&port.name, surface);
+            }
+            for (port, surface) in &self.outputs {
+                bindings = bindings.output(&port.name, surface);
+            }
+            for state in &self.states {
+                if let Some(before) = states.surface(&state.name, side) {
+                    bindings = bindings.input(&state.name, before);
+                }
+                if let Some(after) = states.surface(&state.name, 1 - side) {
+                    bindings = bindings.output(&state.after, after);
+                }
+            }
+            self.requests[side] = Some(self.executable.clone().bind(bindings)?);
+        }
+        Ok(&mut **self.requests[side].as_mut().expect("it was made above"))
+    }
+
+    fn evaluate(&mut self, inputs: &Tensors, states: &mut States) -> Result<Results, Error> {
+        write(&self.inputs, inputs)?;
+        self.request(states)?.evaluate(Accumulation::Replace)?;
+        if !states.is_empty() {
+            states.side = 1 - states.side;
+        }
+        Ok(Results { outputs: read(&self.outputs)?, ..Results::default() })
+    }
+}
+
+/// A model of an engine with its surfaces.
+struct OnEngine {
+    evaluation: Box<dyn ane::Evaluation>,
+    inputs: Vec<(Port, Surface)>,
+    outputs: Vec<(Port, Surface)>,
+}
+
+impl OnEngine {
+    /// An engine takes the text as it is, by its own rules: fp16 or fp32 inputs and outputs of
+    /// fixed shapes.
+    fn new(
+        engine: &dyn ane::Engine,
+        mut program: Program,
+        name: &str,
+        weights: &Weights,
+    ) -> Result<OnEngine, Error> {
+        program.functions.retain(|function| function.name == name);
+        let mut source = Source { name: name.to_owned(), ..Source::default() };
+        for function in &mut program.functions {
+            function.name = "main".to_owned();
+            for path in weight_files(function) {
+                source.weights.insert(path.clone(), weights.file(&path)?);
+            }
+        }
+        source.text = mil::print(&program);
+        let model = engine.compile(&source)?;
+        let least = engine.target().limits().min_surface_bytes;
+        let surfaces = |ports: &[Port]| -> Result<Vec<(Port, Surface)>, Error> {
+            // All of a side have one size, as the engine wants it.
+            let bytes = ports.iter().map(|p| p.bytes).max().unwrap_or(0).max(least);
+            ports.iter().map(|port| Ok((port.clone(), engine.surface(bytes)?))).collect()
+        };
+        let (inputs, outputs) = (surfaces(model.inputs())?, surfaces(model.outputs())?);
+        let bound = |side: &[(Port, Surface)]| -> Vec<Surface> {
+            side.iter().map(|(_, surface)| surface.clone()).collect()
+        };
+        let evaluation = model.bind(&bound(&inputs), &bound(&outputs))?;
+        Ok(OnEngine { evaluation, inputs, outputs })
+    }
+
+    fn evaluate(&mut self, inputs: &Tensors) -> Result<Results, Error> {
+        write(&self.inputs, inputs)?;
+        self.evaluation.evaluate()?;
+        Ok(Results { outputs: read(&self.outputs)?, ..Results::default() })
+    }
+}
+
+/// A function that the interpreter evaluates.
+struct Interpreted {
+    program: Program,
+    name: String,
+    options: interp::Options,
+}
+
+impl Interpreted {
+    fn new(program: Program, name: &str, weights: &Weights) -> Interpreted {
+        let options = interp::Options { weights: weights.clone(), ..interp::Options::default() };
+        Interpreted { program, name: name.to_owned(), options }
+    }
+
+    fn evaluate(&mut self, inputs: &Tensors, states: &mut States) -> Result<Results, Error> {
+        let array = |(name, tensor): (&String, &Tensor)| (name.clone(), Array::from_tensor(tensor));
+        let function = self.program.function(&self.name);
+        let taken = |name: &String| function.is_some_and(|f| f.input(name).is_some());
+        let inputs = inputs.iter().filter(|(name, _)| taken(name)).map(array).collect();
+        self.options.states = states.all()?.iter().map(array).collect();
+        let results = interp::evaluate(&self.program, &self.name, &inputs, &self.options)?;
+        let of = |arrays: BTreeMap<String, Array>| {
+            tensors(arrays.into_iter().map(|(name, array)| (name, array.to_tensor())))
+        };
+        states.set(&of(results.states))?;
+        let dictionary = |of: interp::Dictionary| Dictionary {
+            keys: of.keys.to_tensor(),
+            values: of.values.to_tensor(),
+        };
+        let dictionaries = results.dictionaries.into_iter();
+        Ok(Results {
+            outputs: of(results.outputs),
+            dictionaries: dictionaries.map(|(name, of)| (name, dictionary(of))).collect(),
+        })
+    }
+}
+
+/// Writes the values of ports.
+fn write(ports: &[(Port, Surface)], values: &Tensors) -> Result<(), Error> {
+    for (port, surface) in ports {
+        let found = values.get(&port.name).map(Tensor::bytes);
+        let Some(bytes) = found.filter(|bytes| bytes.len() == port.bytes) else {
+            let message = format!("input `{}` has no value of type {}", port.name, port.ty);
+            return Err(runtime::Error::Bind { kernel: port.name.clone(), message }.into());
+        };
+        surface.write()?[..port.bytes].copy_from_slice(bytes);
+    }
+    Ok(())
+}
+
+/// Reads the values of ports.
+fn read(ports: &[(Port, Surface)]) -> Result<Tensors, Error> {
+    let mut values = Tensors::new();
+    for (port, surface) in ports {
+        let bytes = surface.read()?[..port.bytes].to_vec();
+        let tensor = Tensor::from_bytes(port.ty.dtype, &port.dims, bytes);
+        values.insert(port.name.clone(), tensor.expect("a port has the bytes of its type"));
+    }
+    Ok(values)
+}
+
+/// Every operation of a function at one place.
+fn placed_all(program: &Program, function: &str, place: &str) -> Vec<Placement> {
+    let Some(function) = program.function(function) else { return vec![] };
+    let placed = |operation: &Operation| Placement {
+        value: operation.outputs.first().map_or("", |&id| &function.value(id).name).to_owned(),
+        op: operation.op.name(),
+        place: place.to_owned(),
+    };
+    function.body.operations.iter().filter(|o| o.op != Op::Const).map(placed).collect()
+}
+
+/// The paths of the weight files that a function reads.
+fn weight_files(function: &Function) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    function.body.visit(&mut |operation| {
+        let arguments = operation.inputs.values().flat_map(|argument| argument.operands());
+        let literals = arguments.filter_map(|operand| match operand {
+            Operand::Literal(literal) => Some(literal),
+            Operand::Value(_) => None,
+        });
+        for literal in literals.chain(operation.attributes.values()) {
+            if let Literal::Blob(blob) = literal {
+                paths.insert(blob.path.clone());
+            }
+        }
+    });
+    paths
+}
+
+/// Whether a shape is known only when the function runs.
+pub(crate) fn is_open(function: &Function) -> bool {
+    let open = |ty: &Type| ty.as_tensor().is_some_and(|t| t.fixed_dims().is_none());
+    function.values.iter().any(|value| open(&value.ty))
+}

@@ -1,0 +1,129 @@
+//! Pools, and convolutions of every channel by itself.
+
+use super::Lower;
+use crate::plan::graph::{Kind, MapOp, Val, WindowNode};
+use crate::plan::place::format;
+use crate::window::{self, Geometry, Window};
+use mil::shape::{ConvGeometry, PoolGeometry, pool_geometry};
+use mil::{DataType, Op, Operation};
+use runtime::Error;
+
+/// Floats of a padded plane beyond which padding is more than a picture has.
+const LARGEST_PLANE: usize = 1 << 26;
+
+impl Lower<'_> {
+    /// The result of a pool over one or two axes, or `None` if it is left to the interpreter.
+    pub(super) fn pool(&mut self, operation: &Operation) -> Result<Option<Val>, Error> {
+        let x = self.need(operation, "x")?;
+        let params = self.params(operation);
+        let pool = pool_geometry(&params, &x.view.dims)?;
+        let kind = match operation.op {
+            Op::MaxPool => window::Kind::Max,
+            Op::AvgPool => {
+                window::Kind::Mean(factors(&pool, params.bool("exclude_padding_from_average")?))
+            }
+            _ => window::Kind::Root,
+        };
+        let before: Vec<usize> = pool.pads.iter().map(|pads| pads.0).collect();
+        let ones = vec![1; before.len()];
+        let Some(geometry) =
+            two_axes([&pool.space, &before, &pool.kernel, &pool.strides, &ones, &pool.out])
+        else {
+            return Ok(None);
+        };
+        self.windows(operation, kind, geometry, x, None, None)
+    }
+
+    /// The result of a convolution whose groups are single channels, or `None` if it is computed
+    /// otherwise; the weight is `[C·M, 1, …]`.
+    pub(super) fn depthwise(
+        &mut self,
+        operation: &Operation,
+        conv: &ConvGeometry,
+        x: Val,
+        weight: &Val,
+        bias: Option<&Val>,
+    ) -> Result<Option<Val>, Error> {
+        let (channels, results) = (x.view.dims[1], weight.view.dims[0]);
+        if conv.groups != channels || channels == 1 || weight.view.dims[1] != 1 {
+            return Ok(None);
+        }
+        let before: Vec<usize> = conv.pads.iter().map(|pads| pads.0).collect();
+        let (space, kernel) = (x.view.dims[2..].to_vec(), weight.view.dims[2..].to_vec());
+        let Some(geometry) =
+            two_axes([&space, &before, &kernel, &conv.strides, &conv.dilations, &conv.out])
+        else {
+            return Ok(None);
+        };
+        let kind = window::Kind::Weighted { multiplier: results / channels };
+        let taps = kernel.iter().product::<usize>();
+        let weight = self.floats(weight, &[results, taps]);
+        let bias = bias.map(|bias| self.floats(bias, &[results]));
+        self.windows(operation, kind, geometry, x, Some(weight), bias)
+    }
+
+    fn windows(
+        &mut self,
+        operation: &Operation,
+        kind: window::Kind,
+        geometry: Geometry,
+        x: Val,
+        weight: Option<Val>,
+        bias: Option<Val>,
+    ) -> Result<Option<Val>, Error> {
+        let (name, dims, dtype) = self.result(operation)?;
+        let from = self.node_dtype(&x);
+        let float = |d| matches!(d, DataType::Fp32 | DataType::Fp16 | DataType::Bf16);
+        let (Some(source), Some(result)) = (format(from), format(dtype)) else { return Ok(None) };
+        if !float(from) || !float(dtype) || dims.contains(&0) || x.view.dims.contains(&0) {
+            return Ok(None);
+        }
+        let (images, channels) = (x.view.dims[0], x.view.dims[1]);
+        let x_dims = x.view.dims.clone();
+        let x = self.dense_as(&x, &x_dims);
+        let window = Window::new(kind, geometry, images, channels, [source, result]);
+        if window.scratch_bytes(1) / size_of::<f32>() > LARGEST_PLANE {
+            return Ok(None);
+        }
+        let node = WindowNode { window, x, weight, bias };
+        Ok(Some(self.graph.add(Kind::Window(Box::new(node)), &dims, dtype, &name)))
+    }
+
+    /// The value in fp32, dense and of these dims.
+    fn floats(&mut self, val: &Val, dims: &[usize]) -> Val {
+        let val = self.dense_as(val, dims);
+        match self.node_dtype(&val) {
+            DataType::Fp32 => val,
+            _ => self.map(MapOp::Copy, &[val], dims, DataType::Fp32, "weight"),
+        }
+    }
+}
+
+/// For every place of the result: one by how many elements its window has.
+fn factors(pool: &PoolGeometry, exclude_padding: bool) -> Vec<f32> {
+    let count = |axis: usize, at: usize| match exclude_padding {
+        true => pool.window(axis, at).len(),
+        false => pool.padded(axis, at),
+    };
+    let axis = |axis: usize| (0..pool.out[axis]).map(move |at| count(axis, at));
+    let factor = |count: usize| 1.0 / count.max(1) as f32;
+    match pool.out.len() {
+        1 => axis(0).map(factor).collect(),
+        _ => axis(0).flat_map(|rows| axis(1).map(move |columns| factor(rows * columns))).collect(),
+    }
+}
+
+/// The geometry of two axes: one axis is that of columns. `None` for three.
+fn two_axes(lists: [&[usize]; 6]) -> Option<Geometry> {
+    let none = [1, 0, 1, 1, 1, 1];
+    let mut pairs = [[0; 2]; 6];
+    for ((pair, list), none) in pairs.iter_mut().zip(lists).zip(none) {
+        *pair = match *list {
+            [columns] => [none, columns],
+            [rows, columns] => [rows, columns],
+            _ => return None,
+        };
+    }
+    let [input, before, kernel, strides, dilations, output] = pairs;
+    Some(Geometry { input, before, kernel, strides, dilations, output })
+}

@@ -1,0 +1,207 @@
+//! Depthwise convolutions and pools against the interpreter, on every instruction set of the machine.
+
+use anemone_cpu::CpuDevice;
+use anemone_cpu::isa::Isa;
+use interp::{Array, Options};
+use mil::{DataType, Program, Tensor};
+use proptest::prelude::*;
+use runtime::{Accumulation, Bindings, CompileOptions, Device};
+use std::collections::BTreeMap;
+use surface::Surface;
+
+/// One operation.
+#[derive(Clone, Debug)]
+struct Case {
+    op: &'static str,
+    dtype: &'static str,
+    dims: Vec<usize>,
+    multiplier: usize,
+    kernel: Vec<usize>,
+    strides: Vec<usize>,
+    dilations: Vec<usize>,
+    pad_type: &'static str,
+    pad: Vec<usize>,
+    flag: bool,
+    bias: bool,
+}
+
+fn list(values: &[usize]) -> String {
+    format!("tensor<int32, [{}]>({values:?})", values.len())
+}
+
+fn ty(dtype: &str, dims: &[usize]) -> String {
+    format!("tensor<{dtype}, {dims:?}>")
+}
+
+impl Case {
+    fn weight(&self) -> Vec<usize> {
+        let mut dims = vec![self.dims[1] * self.multiplier, 1];
+        dims.extend(&self.kernel);
+        dims
+    }
+
+    /// The program, or `None` if the operation does not fit its input.
+    fn program(&self) -> Option<Program> {
+        let Case { op, dtype, dims, .. } = self;
+        let mut inputs = format!("{} x", ty(dtype, dims));
+        let mut arguments = format!("x = x, strides = {}", list(&self.strides));
+        arguments +=
+            &format!(", pad_type = string(\"{}\"), pad = {}", self.pad_type, list(&self.pad));
+        if *op == "conv" {
+            inputs += &format!(", {} weight", ty(dtype, &self.weight()));
+            arguments += ", weight = weight";
+            arguments +=
+                &format!(", dilations = {}, groups = int32({})", list(&self.dilations), dims[1]);
+            if self.bias {
+                inputs += &format!(", {} bias", ty(dtype, &self.weight()[..1]));
+                arguments += ", bias = bias";
+            }
+        } else {
+            arguments += &format!(", kernel_sizes = {}", list(&self.kernel));
+            if !self.pad_type.starts_with("same") {
+                arguments += &format!(", ceil_mode = bool({})", self.flag);
+            }
+            if *op == "avg_pool" {
+                arguments += &format!(", exclude_padding_from_average = bool({})", self.bias);
+            }
+        }
+        let open: Vec<&str> = dims.iter().map(|_| "?").collect();
+        // What is fused to it; the output keeps its name.
+        let tail = match self.flag && *op == "conv" {
+            true => format!(
+                "        tensor<{dtype}, [{0}]> z = clip(x = y, alpha = {dtype}(-0.5), beta = \
+                 {dtype}(1.5));\n    }} -> (z);\n",
+                open.join(", ")
+            ),
+            false => "    } -> (y);\n".to_owned(),
+        };
+        let text = format!(
+            "program(1.3)\n{{\n    func main<ios18>({inputs}) {{\n        tensor<{dtype}, [{}]> y = \
+             {op}({arguments});\n{tail}}}\n",
+            open.join(", ")
+        );
+        let program = mil::parse(&text).unwrap_or_else(|e| panic!("{text}\n{e}"));
+        mil::verify(&program).is_ok().then_some(program)
+    }
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let shape = (1..3usize, 2..5usize, prop::collection::vec(1..23usize, 1..3));
+    (
+        shape,
+        prop::sample::select(vec!["conv", "max_pool", "avg_pool", "l2_pool"]),
+        prop::sample::select(vec!["fp32", "fp16"]),
+        prop::sample::select(vec!["valid", "same", "same_lower", "custom"]),
+        (1..3usize, any::<bool>(), any::<bool>()),
+        prop::collection::vec((1..5usize, 1..4usize, 1..3usize, 0..3usize, 0..3usize), 2),
+    )
+        .prop_map(|((n, c, space), op, dtype, pad_type, (multiplier, flag, bias), axes)| {
+            let axes = &axes[..space.len()];
+            let mut dims = vec![n, c];
+            dims.extend(&space);
+            Case {
+                op,
+                dtype,
+                dims,
+                multiplier,
+                kernel: axes.iter().map(|a| a.0).collect(),
+                strides: axes.iter().map(|a| a.1).collect(),
+                dilations: axes.iter().map(|a| a.2).collect(),
+                pad_type,
+                pad: axes.iter().flat_map(|a| [a.3, a.4]).collect(),
+                flag,
+                bias,
+            }
+        })
+}
+
+/// Numbers that fp16 holds.
+fn numbers(dtype: DataType, dims: &[usize], seed: usize) -> Tensor {
+    let count: usize = dims.iter().product();
+    let values: Vec<f64> =
+        (0..count).map(|i| ((i * 37 + seed * 11 + i * i % 7) % 61) as f64 / 16.0 - 1.75).collect();
+    Tensor::from_f64s(dtype, dims, &values).expect("as many as the dims say")
+}
+
+fn check(case: &Case) {
+    let Some(program) = case.program() else { return };
+    let dtype = DataType::from_name(case.dtype).unwrap();
+    let mut inputs = BTreeMap::from([("x".to_owned(), numbers(dtype, &case.dims, 1))]);
+    if case.op == "conv" {
+        inputs.insert("weight".into(), numbers(dtype, &case.weight(), 2));
+        if case.bias {
+            inputs.insert("bias".into(), numbers(dtype, &case.weight()[..1], 3));
+        }
+    }
+    let arrays = inputs.iter().map(|(name, t)| (name.clone(), Array::from_tensor(t))).collect();
+    let Ok(expected) = interp::evaluate(&program, "main", &arrays, &Options::default()) else {
+        return;
+    };
+    let (name, expected) = expected.outputs.iter().next().expect("there is one");
+    for isa in Isa::available() {
+        let device = CpuDevice::with_isa(Some(2), isa).unwrap();
+        let executable =
+            device.compile(&program, "main", &CompileOptions::default()).expect("it compiles");
+        let place = &executable.placement()[0].place;
+        assert!(!place.contains("interpreter") || expected.count() == 0, "{place}: {case:?}");
+        let mut bindings = Bindings::new();
+        for (name, tensor) in &inputs {
+            bindings = bindings.input(name, &Surface::from_slice(tensor.bytes()).unwrap());
+        }
+        let port = &executable.outputs()[0];
+        assert_eq!(port.dims, expected.dims());
+        let (bytes, dims) = (port.bytes, port.dims.clone());
+        let y = Surface::new(bytes).unwrap();
+        let mut request = executable.bind(bindings.output(name, &y)).unwrap();
+        request.evaluate(Accumulation::Replace).unwrap();
+        let found = y.read().unwrap()[..bytes].to_vec();
+        let found = Tensor::from_bytes(dtype, &dims, found).unwrap().to_f64s();
+        // Sums of at most 16 products in single precision, rounded once to the type.
+        let tolerance = if dtype == DataType::Fp32 { 1e-5 } else { 2e-3 };
+        for (a, b) in found.iter().zip(expected.to_f64s()) {
+            let fits = a == &b || (a - b).abs() <= tolerance * b.abs().max(4.0);
+            assert!(fits, "{isa}: {a} is not {b}: {case:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn windows_of_all_kinds_give_what_the_interpreter_gives(case in case()) {
+        check(&case);
+    }
+}
+
+#[test]
+fn a_window_of_padding_alone_is_what_it_is_in_the_interpreter() {
+    check(&Case {
+        op: "avg_pool",
+        dtype: "fp32",
+        dims: vec![1, 2, 1, 1],
+        multiplier: 1,
+        kernel: vec![5, 5],
+        strides: vec![5, 5],
+        dilations: vec![1, 1],
+        pad_type: "custom",
+        pad: vec![7, 0, 7, 0],
+        flag: false,
+        bias: false,
+    });
+    for op in ["max_pool", "avg_pool", "l2_pool"] {
+        check(&Case {
+            op,
+            dtype: "fp32",
+            dims: vec![1, 2, 3, 70],
+            multiplier: 1,
+            kernel: vec![2, 2],
+            strides: vec![1, 1],
+            dilations: vec![1, 1],
+            pad_type: "custom",
+            pad: vec![3, 0, 2, 2],
+            flag: false,
+            bias: true,
+        });
+    }
+}
