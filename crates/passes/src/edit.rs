@@ -74,6 +74,14 @@ pub(crate) fn compact(function: &mut Function) {
     function.values = values;
 }
 
+/// The name, with a number if another value is called so.
+pub(crate) fn free_name(function: &Function, name: &str) -> String {
+    let taken: BTreeSet<&str> = function.values.iter().map(|v| v.name.as_str()).collect();
+    let numbered = (1..).map(|n| format!("{name}_{n}"));
+    let mut candidates = std::iter::once(name.to_owned()).chain(numbered);
+    candidates.find(|name| !taken.contains(name.as_str())).expect("numbers do not end")
+}
+
 /// Names values: those of `fixed` exactly as told, the others uniquely beside them, and labels
 /// every operation after its first result.
 ///

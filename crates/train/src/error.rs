@@ -27,6 +27,9 @@ pub enum Error {
     /// The loss scale makes no sense.
     #[error(transparent)]
     LossScale(#[from] crate::loss_scale::OutOfBounds),
+    /// Examples are not what a program can be trained on.
+    #[error("{0}")]
+    Examples(String),
     /// A device cannot be compared.
     #[error("{0}")]
     Parity(String),

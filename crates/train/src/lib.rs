@@ -7,12 +7,15 @@
 //! ([`checkpoint`]) and can be looked at ([`metrics`], [`plot`]). Everything is deterministic for
 //! a seed ([`rng`]) and independent of the number of threads.
 //!
+//! [`fit`] trains any other program on arrays of examples.
+//!
 //! Nothing here knows which device runs the model.
 #![forbid(unsafe_code)]
 
 pub mod adamw;
 pub mod checkpoint;
 pub mod data;
+pub mod fit;
 pub mod loss_scale;
 pub mod metrics;
 pub mod parity;

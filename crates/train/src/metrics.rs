@@ -14,7 +14,7 @@ use std::path::Path;
 pub struct Record {
     /// Optimizer steps done.
     pub step: u64,
-    /// Tokens trained on so far.
+    /// Tokens trained on so far; examples, where a program is trained that is no language model.
     pub tokens: u64,
     /// The mean loss of the step in nats per token. Numbers that are not finite are `null`.
     #[serde(deserialize_with = "number")]
@@ -38,6 +38,9 @@ pub struct Record {
     /// The loss on the validation data, when it was computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_loss: Option<f64>,
+    /// The part of the validation data whose class was found, where there are classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_accuracy: Option<f64>,
 }
 
 /// JSON has no numbers that are not finite; they are written as `null`.
@@ -149,6 +152,7 @@ mod tests {
             ms: 12.5,
             tokens_per_s: 40_960.0,
             val_loss: step.is_multiple_of(2).then_some(loss + 0.25),
+            val_accuracy: None,
         }
     }
 

@@ -13,7 +13,8 @@ const BOTTOM: f64 = 52.0;
 /// At most so many points of a line: more cannot be told apart.
 const POINTS: usize = 600;
 
-/// Draws the training loss, smoothed and as it is, and the validation loss, over the steps.
+/// Draws the training loss, smoothed and as it is, and the validation loss, over the steps. Losses
+/// are in nats per token, or in what the run calls `loss_unit`.
 pub fn loss_curve(log: &Log, title: &str) -> String {
     let finite = |values: Vec<(f64, f64)>| -> Vec<(f64, f64)> {
         values.into_iter().filter(|(_, loss)| loss.is_finite()).collect()
@@ -59,7 +60,8 @@ pub fn loss_curve(log: &Log, title: &str) -> String {
     text(&mut svg, (middle, HEIGHT - 10.0), "text-anchor=\"middle\"", "optimizer step");
     let center = (TOP + HEIGHT - BOTTOM) / 2.0;
     let turned = format!("text-anchor=\"middle\" transform=\"rotate(-90 16 {center})\"");
-    text(&mut svg, (16.0, center), &turned, "loss (nats per token)");
+    let unit = log.run["loss_unit"].as_str().unwrap_or("nats per token");
+    text(&mut svg, (16.0, center), &turned, &format!("loss ({unit})"));
 
     let place = |values: &[(f64, f64)]| thin(values).into_iter().map(at).collect::<Vec<_>>();
     line(&mut svg, "stroke=\"#9ecae1\" stroke-width=\"1\"", &place(&training));
@@ -150,6 +152,7 @@ mod tests {
             ms: 0.0,
             tokens_per_s: 0.0,
             val_loss: (index % 100 == 99).then_some(loss),
+            val_accuracy: None,
         };
         Log { records: losses.enumerate().map(record).collect(), ..Log::default() }
     }

@@ -254,6 +254,7 @@ impl Trainer {
             ms: seconds * 1e3,
             tokens_per_s: tokens as f64 / seconds,
             val_loss: None,
+            val_accuracy: None,
         })
     }
 

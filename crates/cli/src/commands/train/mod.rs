@@ -2,6 +2,7 @@
 
 mod data;
 mod loss_scale;
+mod program;
 mod progress;
 mod restart;
 mod run;
@@ -32,7 +33,7 @@ use train::checkpoint::{self, Checkpoint};
 use train::metrics::Writer;
 use train::{Network, NetworkOptions, Trainer, TrainerOptions};
 
-/// Train a language model.
+/// Train a language model, or fine-tune a model of Core ML (--program).
 ///
 /// With no arguments, trains a small model on stories that are made up on the spot, and ends by
 /// writing a story. The run goes to a folder: checkpoints (safetensors with Hugging Face names),
@@ -43,6 +44,8 @@ use train::{Network, NetworkOptions, Trainer, TrainerOptions};
 pub struct Train {
     #[command(flatten)]
     flags: Flags,
+    #[command(flatten)]
+    program: program::ProgramFlags,
     /// Folder of the run
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
@@ -66,6 +69,18 @@ pub struct Train {
 impl Train {
     /// Runs the training.
     pub fn run(self) -> anyhow::Result<()> {
+        if self.program.program.is_some() || (self.resume && program::is_run(&self.out)) {
+            return program::Run {
+                flags: &self.flags,
+                program: &self.program,
+                out: &self.out,
+                resume: self.resume,
+                log: self.log.as_deref(),
+                json: self.json,
+                threads: self.threads.map(usize::from),
+            }
+            .run();
+        }
         let mut previous = self.previous()?;
         let stored = previous.as_ref().map(|c| &c.state().settings);
         let mut settings = Settings::resolve(&self.flags, stored)?;
@@ -270,7 +285,7 @@ impl Train {
                 .with_context(|| format!("cannot resume from `{}`", self.out.display()))?;
             return Ok(Some(checkpoint));
         }
-        if checkpoint::resolve(&self.out).is_ok() {
+        if checkpoint::resolve(&self.out).is_ok() || program::is_run(&self.out) {
             bail!(
                 "`{}` holds a run already: --resume goes on with it, --out DIR starts another",
                 self.out.display()

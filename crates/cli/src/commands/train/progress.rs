@@ -18,6 +18,8 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     /// Steps between two plain lines.
     every: Cell<u64>,
+    /// What is counted.
+    unit: Cell<&'static str>,
     last_loss: RefCell<Option<f64>>,
 }
 
@@ -32,7 +34,13 @@ impl Progress {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
-        Progress { json, bar, every: Cell::new(1), last_loss: RefCell::new(None) }
+        let (every, unit) = (Cell::new(1), Cell::new("tokens"));
+        Progress { json, bar, every, unit, last_loss: RefCell::new(None) }
+    }
+
+    /// Says what is trained on, if it is not tokens.
+    pub fn counts(&self, unit: &'static str) {
+        self.unit.set(unit);
     }
 
     /// A line that stays.
@@ -127,14 +135,15 @@ impl Progress {
             return Ok(());
         }
         let Record { step, loss, lr, tokens_per_s, .. } = record;
+        let unit = self.unit.get();
         *self.last_loss.borrow_mut() = Some(*loss);
         if let Some(bar) = &self.bar {
             bar.set_position(*step);
-            bar.set_message(format!("loss {loss:.3}  {tokens_per_s:.0} tokens/s"));
+            bar.set_message(format!("loss {loss:.3}  {tokens_per_s:.0} {unit}/s"));
         } else if step.is_multiple_of(self.every.get()) {
             let ms = record.ms;
             self.note(&format!(
-                "step {step:>6}  loss {loss:.4}  lr {lr:.2e}  {ms:.0} ms  {tokens_per_s:.0} tokens/s"
+                "step {step:>6}  loss {loss:.4}  lr {lr:.2e}  {ms:.0} ms  {tokens_per_s:.0} {unit}/s"
             ))?;
         }
         Ok(())
@@ -158,6 +167,13 @@ impl Progress {
         self.part("reading the model", done, all);
     }
 
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
     /// The run is over.
     pub fn end(
         &self,
@@ -166,9 +182,7 @@ impl Progress {
         picture: &Path,
         ended: Ended,
     ) -> anyhow::Result<()> {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.finish();
         if trainer.skipped() > 0 {
             let skipped = trainer.skipped();
             self.note(&format!("{skipped} steps were left out: their gradient was not finite"))?;

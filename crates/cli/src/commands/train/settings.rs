@@ -3,6 +3,10 @@
 //! Every flag may be left out: then a resumed run has what it had, and a new one the model's
 //! default.
 
+mod program;
+
+pub use program::ProgramSettings;
+
 use super::loss_scale::Scale;
 use super::tuning::{Tuning, TuningFlags};
 use crate::device::Kind;

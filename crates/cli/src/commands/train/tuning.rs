@@ -25,13 +25,13 @@ pub struct TuningFlags {
     lora_targets: Option<Vec<String>>,
     /// Passes over the data, instead of --steps [default for chats and instructions: 3]
     #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "steps")]
-    epochs: Option<f64>,
+    pub(super) epochs: Option<f64>,
     /// Data for validation, in a file of their own [default: a part of --data]
     #[arg(long, value_name = "PATH")]
     val_data: Option<PathBuf>,
     /// The part of --data that is set aside for validation [default: 0.05]
     #[arg(long, value_name = "X", value_parser = fraction, conflicts_with = "val_data")]
-    val_part: Option<f64>,
+    pub(super) val_part: Option<f64>,
     /// Chat template: a file, or chatml [default: the model's]
     #[arg(long, value_name = "FILE|chatml")]
     chat_template: Option<String>,
@@ -44,7 +44,7 @@ pub struct TuningFlags {
     best: Option<bool>,
     /// Stop after so many validations without a lower loss; 0 never does [default: 0]
     #[arg(long, value_name = "N")]
-    early_stop: Option<u64>,
+    pub(super) early_stop: Option<u64>,
     /// Steps between two texts that the model writes on the way; 0 for none [default: 0]
     #[arg(long, value_name = "N")]
     sample_every: Option<u64>,
