@@ -36,10 +36,24 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("anemone: error: {error:#}");
+            eprintln!("anemone: error: {}", message(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error with its causes, but those that it ends with already: some libraries print the cause as
+/// a part of the error.
+fn message(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if message.is_empty() {
+            message = cause;
+        } else if !message.ends_with(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    message
 }
 
 /// Whether whoever reads our output has stopped to, as `head` does. That is no failure of ours.
@@ -47,4 +61,19 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let io = || anyhow::Error::from(std::io::Error::other("no room"));
+        assert_eq!(
+            message(&io().context("`a`: no room").context("cannot save")),
+            "cannot save: `a`: no room"
+        );
+        assert_eq!(message(&io().context("cannot save")), "cannot save: no room");
+    }
 }
