@@ -1,7 +1,7 @@
 //! What passes share: changing a finished function.
 
-use mil::{Arg, Block, Function, Operand, Operation, Tensor, ValueId};
-use std::collections::{BTreeSet, HashMap};
+use mil::{Arg, Block, DataType, Function, Op, Operand, Operation, Tensor, Type, Value, ValueId};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// In debug builds, whether the function is valid, for [`assert_still_valid`].
 pub(crate) fn is_valid(function: &Function) -> bool {
@@ -80,6 +80,28 @@ pub(crate) fn free_name(function: &Function, name: &str) -> String {
     let numbered = (1..).map(|n| format!("{name}_{n}"));
     let mut candidates = std::iter::once(name.to_owned()).chain(numbered);
     candidates.find(|name| !taken.contains(name.as_str())).expect("numbers do not end")
+}
+
+/// A new value; its name has a number if another one is called so.
+pub(crate) fn add_value(function: &mut Function, name: &str, ty: Type) -> ValueId {
+    let name = free_name(function, name);
+    let id = ValueId(function.values.len() as u32);
+    function.values.push(Value { name, ty });
+    id
+}
+
+/// to = cast(x = from).
+pub(crate) fn cast(function: &Function, from: ValueId, to: ValueId, dtype: DataType) -> Operation {
+    let dtype = Arg::One(Operand::Literal(Tensor::string(dtype.name()).into()));
+    let label = Tensor::string(&function.value(to).name);
+    Operation {
+        op: Op::Cast,
+        inputs: BTreeMap::from([("x".to_owned(), from.into()), ("dtype".to_owned(), dtype)]),
+        attributes: BTreeMap::from([("name".to_owned(), label.into())]),
+        outputs: vec![to],
+        blocks: vec![],
+        span: Default::default(),
+    }
 }
 
 /// Names values: those of `fixed` exactly as told, the others uniquely beside them, and labels

@@ -20,7 +20,7 @@
 //! Reading is a copy, so a value that was read stays what it was when the state is written later.
 
 use crate::edit;
-use mil::{Function, Op, Operation, Tensor, Type, Value, ValueId};
+use mil::{Function, Op, Operation, Tensor, Type, ValueId};
 use std::collections::BTreeMap;
 
 /// A state of a function that has become an input and an output.
@@ -82,7 +82,7 @@ pub fn lift(function: &mut Function) -> Result<Vec<State>, Error> {
                     None => {
                         let ty = now_type(function, state);
                         let name = format!("{}_written", function.value(state).name);
-                        let id = add_value(function, &name, ty);
+                        let id = edit::add_value(function, &name, ty);
                         operation.op = Op::Identity;
                         let data = operation.inputs.remove("data").expect("it was checked");
                         operation.inputs = BTreeMap::from([("x".to_owned(), data)]);
@@ -107,7 +107,7 @@ pub fn lift(function: &mut Function) -> Result<Vec<State>, Error> {
     for &state in &states {
         let ty = now_type(function, state);
         let name = function.value(state).name.clone();
-        let after = add_value(function, &format!("{name}_after"), ty);
+        let after = edit::add_value(function, &format!("{name}_after"), ty);
         operations.push(identity(function, now[&state], after));
         function.body.outputs.push(after);
         lifted.push(State { name, after: function.value(after).name.clone() });
@@ -152,15 +152,6 @@ fn check(function: &Function, states: &[ValueId]) -> Result<(), Error> {
         Some(&id) => Err(Error::Use(name(id))),
         None => Ok(()),
     }
-}
-
-fn add_value(function: &mut Function, name: &str, ty: Type) -> ValueId {
-    let is_taken = |name: &str| function.values.iter().any(|value| value.name == name);
-    let numbered = (1..).map(|n| format!("{name}_{n}"));
-    let name = std::iter::once(name.to_owned()).chain(numbered).find(|name| !is_taken(name));
-    let id = ValueId(function.values.len() as u32);
-    function.values.push(Value { name: name.expect("numbers do not end"), ty });
-    id
 }
 
 fn identity(function: &Function, x: ValueId, result: ValueId) -> Operation {

@@ -19,9 +19,7 @@
 //! rows first and widens those alone.
 
 use crate::edit;
-use mil::{
-    Arg, DataType, Function, Op, Operand, Operation, Tensor, TensorType, Type, Value, ValueId,
-};
+use mil::{DataType, Function, Op, Operation, Tensor, TensorType, Type, ValueId};
 
 /// Makes the fp32 inputs with these names inputs of type `stored`. Names that the function does not
 /// have are not looked for; inputs of another type stay.
@@ -54,34 +52,28 @@ fn store_one(function: &mut Function, input: ValueId, stored: DataType) {
         if operation.op == Op::Gather && operation.value("x") == Some(input) {
             let rows = operation.output();
             let ty = with_dtype(function.ty(rows), stored);
-            let narrow = add_value(function, &format!("{}_stored", name(function, rows)), ty);
+            let narrow = edit::add_value(function, &format!("{}_stored", name(function, rows)), ty);
             operation.outputs = vec![narrow];
             operations.push(labeled(function, operation));
-            operations.push(widen(function, narrow, rows));
+            operations.push(edit::cast(function, narrow, rows, DataType::Fp32));
             continue;
         }
         let wide = *widened.get_or_insert_with(|| {
             let wide = format!("{}_wide", name(function, input));
-            let wide = add_value(function, &wide, wide_type.clone());
-            operations.push(widen(function, input, wide));
+            let wide = edit::add_value(function, &wide, wide_type.clone());
+            operations.push(edit::cast(function, input, wide, DataType::Fp32));
             wide
         });
-        for arg in operation.inputs.values_mut() {
-            let operands = match arg {
-                Arg::One(operand) => std::slice::from_mut(operand),
-                Arg::Many(operands) => operands.as_mut_slice(),
-            };
-            for operand in operands {
-                if *operand == Operand::Value(input) {
-                    *operand = Operand::Value(wide);
-                }
+        edit::for_each_operand(&mut operation, &mut |id| {
+            if *id == input {
+                *id = wide;
             }
-        }
+        });
         operations.push(operation);
     }
     if function.body.outputs.contains(&input) && widened.is_none() {
-        let wide = add_value(function, &format!("{}_wide", name(function, input)), wide_type);
-        operations.push(widen(function, input, wide));
+        let wide = edit::add_value(function, &format!("{}_wide", name(function, input)), wide_type);
+        operations.push(edit::cast(function, input, wide, DataType::Fp32));
         widened = Some(wide);
     }
     function.body.operations = operations;
@@ -105,31 +97,6 @@ fn with_dtype(ty: &Type, dtype: DataType) -> Type {
 
 fn name(function: &Function, id: ValueId) -> &str {
     &function.value(id).name
-}
-
-/// A new value; its name has a number if another one is called so.
-fn add_value(function: &mut Function, name: &str, ty: Type) -> ValueId {
-    let is_taken = |name: &str| function.values.iter().any(|value| value.name == name);
-    let numbered = (1..).map(|n| format!("{name}_{n}"));
-    let name = std::iter::once(name.to_owned()).chain(numbered).find(|name| !is_taken(name));
-    let id = ValueId(function.values.len() as u32);
-    function.values.push(Value { name: name.expect("numbers do not end"), ty });
-    id
-}
-
-/// wide = cast(x = narrow), to fp32.
-fn widen(function: &Function, narrow: ValueId, wide: ValueId) -> Operation {
-    let dtype = Operand::Literal(Tensor::string(DataType::Fp32.name()).into());
-    let inputs = [("x".to_owned(), narrow.into()), ("dtype".to_owned(), Arg::One(dtype))];
-    let operation = Operation {
-        op: Op::Cast,
-        inputs: inputs.into(),
-        attributes: Default::default(),
-        outputs: vec![wide],
-        blocks: vec![],
-        span: Default::default(),
-    };
-    labeled(function, operation)
 }
 
 /// The operation with the label that its result asks for.

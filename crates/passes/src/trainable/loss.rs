@@ -291,7 +291,7 @@ pub fn attach(
     let &Prediction { rows, width, .. } = prediction;
     let value = function.body.outputs[0];
     let new_input = |function: &mut Function, name: &str, dims: &[usize]| {
-        let id = define(function, name, Type::tensor(DataType::Fp32, dims));
+        let id = edit::add_value(function, name, Type::tensor(DataType::Fp32, dims));
         function.inputs.push(id);
         id
     };
@@ -327,14 +327,6 @@ pub fn attach(
     Ok(Ports { target: name(target), share: name(share), loss: name(total), prediction: name(x) })
 }
 
-/// A new value, under a name that is free.
-fn define(function: &mut Function, name: &str, ty: Type) -> ValueId {
-    let name = edit::free_name(function, name);
-    let id = ValueId(function.values.len() as u32);
-    function.values.push(Value { name, ty });
-    id
-}
-
 fn constant(tensor: Tensor) -> Arg {
     Arg::One(Operand::Literal(Literal::Tensor(tensor)))
 }
@@ -362,7 +354,7 @@ impl Appender<'_> {
             span: Default::default(),
         };
         let ty = mil::infer(&operation, &FunctionEnv::new(self.0))?.remove(0);
-        let id = define(self.0, name, ty);
+        let id = edit::add_value(self.0, name, ty);
         let label = Tensor::string(&self.0.value(id).name);
         operation.attributes.insert("name".to_owned(), label.into());
         operation.outputs = vec![id];

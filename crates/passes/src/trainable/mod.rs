@@ -24,8 +24,7 @@ pub mod widen;
 use crate::autodiff::{Differentiability, differentiability};
 use crate::edit;
 use mil::{
-    Arg, DataType, Function, Literal, Op, Operand, Operation, Tensor, TensorError, Type, Value,
-    ValueId,
+    DataType, Function, Literal, Op, Operand, Operation, Tensor, TensorError, Type, Value, ValueId,
 };
 use std::collections::BTreeMap;
 
@@ -229,7 +228,7 @@ pub fn lift(function: &mut Function, names: &[String]) -> Result<Vec<Parameter>,
         let ty = Type::tensor(DataType::Fp32, &parameter.dims);
         function.values.push(Value { name: parameter.name.clone(), ty });
         function.inputs.push(wide);
-        narrow.push(cast(function, wide, id, parameter.dtype));
+        narrow.push(edit::cast(function, wide, id, parameter.dtype));
     }
     function.body.operations.splice(0..0, narrow);
     edit::assert_still_valid(was_valid, "lift", function);
@@ -271,18 +270,4 @@ fn constant(function: &Function, name: &str) -> Result<usize, Error> {
     };
     let none = || Error::NoConstant { function: function.name.clone(), name: name.to_owned() };
     function.body.operations.iter().position(is).ok_or_else(none)
-}
-
-/// to = cast(x = from).
-fn cast(function: &Function, from: ValueId, to: ValueId, dtype: DataType) -> Operation {
-    let dtype = Arg::One(Operand::Literal(Tensor::string(dtype.name()).into()));
-    let label = Tensor::string(&function.value(to).name);
-    Operation {
-        op: Op::Cast,
-        inputs: BTreeMap::from([("x".to_owned(), from.into()), ("dtype".to_owned(), dtype)]),
-        attributes: BTreeMap::from([("name".to_owned(), label.into())]),
-        outputs: vec![to],
-        blocks: vec![],
-        span: Default::default(),
-    }
 }

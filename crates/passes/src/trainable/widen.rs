@@ -15,11 +15,10 @@
 //! Constants in weight files come into the program as fp32. What `constexpr` operations give is
 //! cast behind them.
 
-use super::cast;
 use crate::edit;
 use mil::{
     Arg, BlobError, DataType, Function, Literal, Op, Operand, Operation, Tensor, TensorType, Type,
-    Value, ValueId, Weights,
+    ValueId, Weights,
 };
 use std::collections::HashMap;
 
@@ -58,13 +57,11 @@ pub fn widen(function: &mut Function, weights: &Weights) -> Result<(), BlobError
                 continue;
             }
             let name = format!("{}_narrow", function.value(result).name);
-            let stored = ValueId(function.values.len() as u32);
-            let name = edit::free_name(function, &name);
-            function.values.push(Value { name, ty: ty.clone() });
+            let stored = edit::add_value(function, &name, ty.clone());
             narrow.insert(result, stored);
             operation.outputs = vec![stored];
             operations.push(operation);
-            operations.push(cast(function, stored, result, DataType::Fp32));
+            operations.push(edit::cast(function, stored, result, DataType::Fp32));
             continue;
         }
         each_operand(&mut operation, |operand| match operand {

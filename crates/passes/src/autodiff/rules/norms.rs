@@ -1,6 +1,7 @@
 //! Rules of norms of images, whose channels are axis 1.
 
 use super::activation::{give_per_channel, per_channel};
+use super::reduce;
 use crate::autodiff::step::{Done, Fault, Step};
 use mil::{Op, Tensor, ValueId};
 
@@ -78,13 +79,7 @@ pub(super) fn instance_norm(s: &mut Step) -> Done {
             let gamma = per_channel(s, "gamma", x)?;
             g = s.mul(g, gamma)?;
         }
-        let mean = s.reduce(Op::ReduceMean, g, &over, true)?;
-        let product = s.mul(g, n)?;
-        let projection = s.reduce(Op::ReduceMean, product, &over, true)?;
-        let along = s.mul(n, projection)?;
-        let dx = s.sub(g, mean)?;
-        let dx = s.sub(dx, along)?;
-        let dx = s.mul(dx, r)?;
+        let dx = reduce::through_norm(s, g, n, r, &over)?;
         s.give("x", dx)?;
     }
     Ok(())

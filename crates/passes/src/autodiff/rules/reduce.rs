@@ -188,16 +188,28 @@ pub(super) fn layer_norm(s: &mut Step) -> Done {
                 if s.dims(gamma) == scale_dims { gamma } else { s.reshape(gamma, &scale_dims)? };
             g = s.mul(g, gamma)?;
         }
-        let mean = s.reduce(Op::ReduceMean, g, &over, true)?;
-        let product = s.mul(g, n)?;
-        let projection = s.reduce(Op::ReduceMean, product, &over, true)?;
-        let along = s.mul(n, projection)?;
-        let dx = s.sub(g, mean)?;
-        let dx = s.sub(dx, along)?;
-        let dx = s.mul(dx, r)?;
+        let dx = through_norm(s, g, n, r, &over)?;
         s.give("x", dx)?;
     }
     Ok(())
+}
+
+/// What n = (x − mean(x))·r, r one by the deviation, sends back to x for the cotangent g of n:
+/// r·(g − mean(g) − n·mean(g·n)), means over `over`.
+pub(super) fn through_norm(
+    s: &mut Step,
+    g: ValueId,
+    n: ValueId,
+    r: ValueId,
+    over: &[i64],
+) -> Result<ValueId, Fault> {
+    let mean = s.reduce(Op::ReduceMean, g, over, true)?;
+    let product = s.mul(g, n)?;
+    let projection = s.reduce(Op::ReduceMean, product, over, true)?;
+    let along = s.mul(n, projection)?;
+    let dx = s.sub(g, mean)?;
+    let dx = s.sub(dx, along)?;
+    Ok(s.mul(dx, r)?)
 }
 
 /// Sums `g` over all but the normalized axes and gives it to γ or β.
