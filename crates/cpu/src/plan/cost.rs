@@ -3,8 +3,11 @@
 use super::loop_step::LoopStep;
 use super::place::element_bytes;
 use super::step::{Fallback, Right, Step};
+use super::tables::Tables;
+use super::transfer::Transfer;
 use crate::gemm;
 use crate::rows::RowProgram;
+use mil::DataType;
 
 /// What a step does each time it runs.
 pub(crate) struct Cost {
@@ -41,9 +44,22 @@ impl Step {
                 let (what, flops) = (step.window.describe(), step.window.flops());
                 cost("windows", what, flops, (x + out) * float)
             }
-            Step::GatherRows { table, row_bytes, count, .. } => {
-                let what = format!("{count} of {}x{}", table.rows, table.width);
-                cost("gather", what, 0, 2 * count * row_bytes)
+            Step::GatherRows(step) => {
+                let Tables { batch, outer, rows, width, .. } = step.tables;
+                let what = format!("{} of {rows}x{width}", step.count);
+                cost("gather", what, 0, 2 * batch * outer * step.count * step.row_bytes)
+            }
+            Step::Scatter(step) => {
+                let Tables { batch, outer, rows, width, .. } = step.tables;
+                let updates = batch * outer * step.count * width;
+                let what = format!("{} to {rows}x{width}", step.count);
+                cost("scatter", what, updates, 3 * updates * float)
+            }
+            Step::Lines(step) => {
+                let count = step.walk.count();
+                let [x, y] = step.types.map(element_bytes);
+                let what = format!("{count} of {}: {:?}", step.n, step.op);
+                cost("lines", what, count * step.n, count * (step.n * x + step.k * y))
             }
             Step::Pick { x, .. } => {
                 cost("pick", format!("1 of {}x{}", x.rows, x.width), 0, 3 * x.rows * float)
@@ -58,14 +74,25 @@ impl Step {
                 let what = format!("1 to {}x{}", table.rows, table.width);
                 cost("add picked", what, table.rows, 3 * table.rows * float)
             }
-            Step::Move { from, width, .. } => {
-                let count = from.1.count();
-                cost("move", format!("{count} of {width} bytes"), 0, 2 * count * width)
+            Step::Move { transfer, .. } => moved(transfer),
+            Step::Part(part) => moved(&part.transfer),
+            Step::Ints(step) => {
+                let bytes = |dtype: &DataType| element_bytes(*dtype);
+                let count = step.walk.count();
+                let each =
+                    bytes(&step.dtype) + step.args.iter().map(|a| bytes(&a.1)).sum::<usize>();
+                cost("integers", format!("{count}: {:?}", step.op), count, count * each)
             }
             Step::Fallback(fallback) => interpreted(fallback),
             Step::Loop(step) => repeated(step),
         }
     }
+}
+
+fn moved(transfer: &Transfer) -> Cost {
+    let (bytes, run) = (transfer.bytes(), transfer.run_bytes());
+    let what = format!("{} of {run} bytes", bytes.checked_div(run).unwrap_or(0));
+    Cost { kind: "move", what, flops: 0.0, bytes: 2.0 * bytes as f64 }
 }
 
 fn product(product: &gemm::Product, packed: bool) -> Cost {

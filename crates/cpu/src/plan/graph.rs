@@ -4,7 +4,11 @@
 //! row reductions and products, and it is fusion that makes one kernel of them again.
 
 use super::integer::{IntegerProduct, Quantization};
+use super::part::Part;
+use super::tables::Mode;
 use super::view::View;
+use crate::ints::IntOp;
+use crate::lines::LineOp;
 use crate::rows::{Binary, Reduction, Unary};
 use crate::window::Window;
 use mil::{DataType, Operation, Tensor};
@@ -50,8 +54,21 @@ pub(crate) enum Kind {
     Window(Box<WindowNode>),
     /// Arguments joined along an axis; of a single one, a copy.
     Concat(Vec<Val>, usize),
-    /// Rows of the table `[V, N]` at the indices `[T]`; the node is `[T, N]`.
+    /// An element-wise function of integers; every argument's view has the node's dims.
+    Ints(IntOp, Vec<Val>),
+    /// `base` with `update` in the place of a part of it, which is a view of the node.
+    Update { base: Val, update: Val, part: View },
+    /// The same with a part whose place is computed.
+    UpdateAt { base: Val, update: Val, part: Box<Part> },
+    /// A part of x whose place is computed.
+    SliceAt { x: Val, part: Box<Part> },
+    /// What is made of every line, the last axis of the argument, into the last axis of the node.
+    Lines(LineOp, Val),
+    /// Of every table `[B, O, V, N]` the rows at the indices `[B, T]`; the node is `[B, O, T, N]`.
     GatherRows { table: Val, indices: Val },
+    /// `base` `[B, O, V, N]` with the rows at the indices `[B, T]` combined with the updates
+    /// `[B, O, T, N]`.
+    Scatter { mode: Mode, base: Val, indices: Val, updates: Val },
     /// For each row, the element at its index: x `[T, N]`, indices `[T]`, node `[T]`.
     Pick { x: Val, indices: Val },
     /// `base` `[V, N]` (zeros if absent) with the rows of `updates` `[T, N]` added at `indices`.
@@ -153,8 +170,17 @@ impl Graph {
     pub fn args(&self, node: NodeId) -> Vec<&Val> {
         match &self.nodes[node].kind {
             Kind::Input(_) | Kind::Constant(_) => vec![],
-            Kind::Map(_, args) | Kind::Concat(args, _) => args.iter().collect(),
-            Kind::Reduce(_, x) | Kind::ReduceColumns(_, x) => vec![x],
+            Kind::Map(_, args) | Kind::Concat(args, _) | Kind::Ints(_, args) => {
+                args.iter().collect()
+            }
+            Kind::Update { base, update, .. } => vec![base, update],
+            Kind::UpdateAt { base, update, part } => {
+                [base, update].into_iter().chain(&part.begin).chain(&part.last).collect()
+            }
+            Kind::SliceAt { x, part } => {
+                [x].into_iter().chain(&part.begin).chain(&part.last).collect()
+            }
+            Kind::Reduce(_, x) | Kind::ReduceColumns(_, x) | Kind::Lines(_, x) => vec![x],
             Kind::Product(p) => [&p.a, &p.b].into_iter().chain(&p.bias).collect(),
             Kind::Integer(p) => [&p.x].into_iter().chain(&p.bias).collect(),
             Kind::Window(w) => [&w.x].into_iter().chain(&w.weight).chain(&w.bias).collect(),
@@ -163,7 +189,8 @@ impl Graph {
             Kind::AddRows { base, indices, updates } => {
                 base.iter().chain([indices, updates]).collect()
             }
-            Kind::AddPicked { base, indices, updates } => vec![base, indices, updates],
+            Kind::AddPicked { base, indices, updates }
+            | Kind::Scatter { base, indices, updates, .. } => vec![base, indices, updates],
             Kind::Fallback { call, .. } => self.calls[*call].args.iter().map(|a| &a.1).collect(),
         }
     }

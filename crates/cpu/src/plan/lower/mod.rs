@@ -7,12 +7,15 @@ mod activation;
 mod conv;
 mod elementwise;
 mod index;
+mod ints;
+mod lines;
 mod movement;
 mod nested;
 mod pixels;
 mod product;
 mod quantized;
 mod reduce;
+mod update;
 mod window;
 
 use super::graph::{Call, Graph, Kind, NodeId, Val};
@@ -115,6 +118,7 @@ fn is_movement(op: Op) -> bool {
             | Squeeze
             | SliceByIndex
             | SliceBySize
+            | SliceUpdate
             | Split
             | Concat
             | Tile
@@ -274,6 +278,8 @@ impl Lower<'_> {
             Conv => one(self.conv(operation)?),
             MaxPool | AvgPool | L2Pool => one(self.pool(operation)?),
             Quantize | Dequantize => one(self.quantization(operation)?),
+            ReduceArgmax | ReduceArgmin | Cumsum | Argsort | Topk => self.along(operation)?,
+            ReduceProd => one(self.exact_reduction(operation)?),
             Softmax | ReduceSum | ReduceMean | ReduceMax | ReduceMin | ReduceLogSumExp
             | LayerNorm => one(self.reduction(operation)?),
             ReduceL1Norm | ReduceL2Norm | ReduceLogSum | ReduceSumSquare | InstanceNorm
@@ -284,8 +290,13 @@ impl Lower<'_> {
             LogicalXor | Ceil | Round | Exp2 | Elu | LeakyRelu | Prelu | Relu6 | ClampedRelu
             | LinearActivation | ScaledTanh | SigmoidHard | Softplus | SoftplusParametric
             | Softsign | Threshold | ThresholdedRelu => one(self.activation(operation)?),
-            Gather | GatherAlongAxis | Scatter | ScatterAlongAxis => one(self.index(operation)?),
-            _ => one(self.elementwise(operation)?),
+            Gather | GatherAlongAxis | GatherNd | Scatter | ScatterAlongAxis | ScatterNd => {
+                one(self.index(operation)?)
+            }
+            _ => match self.ints(operation)? {
+                Some(val) => Some(vec![val]),
+                None => one(self.elementwise(operation)?),
+            },
         })
     }
 

@@ -1,6 +1,7 @@
 //! Ops that only move elements: views where strides can say it, copies where they cannot.
 
 use super::Lower;
+use super::update::is_known;
 use crate::plan::graph::{Kind, Val};
 use crate::plan::view::View;
 use mil::{Arg, Op, Operation};
@@ -30,6 +31,10 @@ impl Lower<'_> {
             Op::Reshape | Op::ExpandDims | Op::Squeeze | Op::ReshapeLike | Op::Flatten2d => {
                 let dims = self.result(operation)?.1;
                 Some(vec![self.reshaped(&x, &dims)])
+            }
+            Op::SliceUpdate => self.slice_update(operation, &x)?.map(|v| vec![v]),
+            Op::SliceByIndex | Op::SliceBySize if !is_known(&self.params(operation)) => {
+                self.slice_at(operation, &x)?.map(|v| vec![v])
             }
             Op::SliceByIndex | Op::SliceBySize => {
                 let axes = mil::shape::resolve_slice(&self.params(operation), &x.view.dims)?;
