@@ -8,6 +8,7 @@ use super::line_step::LineStep;
 use super::loop_step::OwnBytes;
 use super::loops;
 use super::lower::{self, Lowered};
+use super::mix_step::MixStep;
 use super::part::{Part, PartStep};
 use super::place::{self, Location, Places, Slots, element_bytes, format};
 use super::rewrite;
@@ -387,6 +388,18 @@ impl Build<'_> {
                     updates: self.at(updates),
                 }));
                 self.steps.push(step);
+            }
+            Kind::Mix { x, taps } => {
+                let step = MixStep {
+                    outer: x.view.dims[0],
+                    n: x.view.dims[1],
+                    width: x.view.dims[2],
+                    taps: taps.clone(),
+                    x: self.at(x),
+                    output,
+                };
+                self.steps.push(Step::Mix(Box::new(step)));
+                return Ok("mixture");
             }
             Kind::Lines(op, x) => {
                 let (dims, strides) = (&x.view.dims, &x.view.strides);

@@ -55,6 +55,11 @@ impl Step {
                 let what = format!("{} to {rows}x{width}", step.count);
                 cost("scatter", what, updates, 3 * updates * float)
             }
+            Step::Mix(step) => {
+                let (count, lines) = (step.taps.len(), step.outer * step.width);
+                let what = format!("{lines} times {count} of {}", step.n);
+                cost("mix", what, 3 * lines * count, lines * (step.n + count) * float)
+            }
             Step::Lines(step) => {
                 let count = step.walk.count();
                 let [x, y] = step.types.map(element_bytes);

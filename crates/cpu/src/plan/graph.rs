@@ -64,6 +64,8 @@ pub(crate) enum Kind {
     SliceAt { x: Val, part: Box<Part> },
     /// What is made of every line, the last axis of the argument, into the last axis of the node.
     Lines(LineOp, Val),
+    /// Of x `[A, n, B]`, fp32, along the middle axis: for each result the mixture of two elements.
+    Mix { x: Val, taps: Vec<(usize, usize, f32)> },
     /// Of every table `[B, O, V, N]` the rows at the indices `[B, T]`; the node is `[B, O, T, N]`.
     GatherRows { table: Val, indices: Val },
     /// `base` `[B, O, V, N]` with the rows at the indices `[B, T]` combined with the updates
@@ -180,7 +182,12 @@ impl Graph {
             Kind::SliceAt { x, part } => {
                 [x].into_iter().chain(&part.begin).chain(&part.last).collect()
             }
-            Kind::Reduce(_, x) | Kind::ReduceColumns(_, x) | Kind::Lines(_, x) => vec![x],
+            Kind::Reduce(_, x)
+            | Kind::ReduceColumns(_, x)
+            | Kind::Lines(_, x)
+            | Kind::Mix { x, .. } => {
+                vec![x]
+            }
             Kind::Product(p) => [&p.a, &p.b].into_iter().chain(&p.bias).collect(),
             Kind::Integer(p) => [&p.x].into_iter().chain(&p.bias).collect(),
             Kind::Window(w) => [&w.x].into_iter().chain(&w.weight).chain(&w.bias).collect(),

@@ -18,6 +18,7 @@ mod loop_step;
 mod loops;
 mod lower;
 mod memory;
+mod mix_step;
 mod part;
 mod place;
 mod rewrite;

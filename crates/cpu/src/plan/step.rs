@@ -5,6 +5,7 @@ use super::int_step::IntStep;
 use super::integer::{IntegerPack, IntegerStep};
 use super::line_step::LineStep;
 use super::loop_step::{LoopStep, Own, OwnBytes};
+use super::mix_step::MixStep;
 use super::part::PartStep;
 use super::place::{Location, element_bytes};
 use super::tables::{GatherStep, ScatterStep};
@@ -35,6 +36,8 @@ pub(crate) enum Step {
     GatherRows(Box<GatherStep>),
     /// Rows of tables combined with updates.
     Scatter(Box<ScatterStep>),
+    /// Elements mixed along an axis.
+    Mix(Box<MixStep>),
     /// Something made of every line.
     Lines(Box<LineStep>),
     /// One element of each row.
@@ -257,6 +260,10 @@ impl Step {
                 unsafe { step.run(c) };
             }
             Step::Scatter(step) => {
+                // SAFETY: as for the caller.
+                unsafe { step.run(c) };
+            }
+            Step::Mix(step) => {
                 // SAFETY: as for the caller.
                 unsafe { step.run(c) };
             }

@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod images;
 mod ints;
 mod lines;
 mod parts;
@@ -56,7 +57,9 @@ impl Case {
             let left = executable.placement().into_iter().find(|p| {
                 p.place == "cpu: interpreter" && native.iter().any(|op| op.name() == p.op)
             });
-            assert_eq!(left, None, "{}", what());
+            // What is made of nothing needs no step.
+            let empty = expected.values().any(|array| array.count() == 0);
+            assert!(left.is_none() || empty, "{left:?} {}", what());
             if !exact {
                 let weights = Default::default();
                 let found = disagreement(&device, &program, "f", &self.inputs, &weights);

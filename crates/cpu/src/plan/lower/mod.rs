@@ -15,6 +15,9 @@ mod pixels;
 mod product;
 mod quantized;
 mod reduce;
+mod resize;
+mod selected;
+mod transposed;
 mod update;
 mod window;
 
@@ -276,6 +279,13 @@ impl Lower<'_> {
             Linear | Matmul => one(self.product(operation)?),
             ScaledDotProductAttention => one(self.attention(operation)?),
             Conv => one(self.conv(operation)?),
+            ConvTranspose => one(self.conv_transpose(operation)?),
+            UpsampleNearestNeighbor
+            | UpsampleBilinear
+            | ResizeNearestNeighbor
+            | ResizeBilinear
+            | Resize => one(self.resize(operation)?),
+            Fill | FillLike | BandPart | OneHot => one(self.selected(operation)?),
             MaxPool | AvgPool | L2Pool => one(self.pool(operation)?),
             Quantize | Dequantize => one(self.quantization(operation)?),
             ReduceArgmax | ReduceArgmin | Cumsum | Argsort | Topk => self.along(operation)?,
