@@ -17,7 +17,7 @@ use super::tables::{GatherStep, ScatterStep, Tables};
 use super::transfer::Transfer;
 use super::view::View;
 use super::walk::Walk;
-use super::{body, emit_rows};
+use super::{body, emit_rows, scan};
 use crate::format::Format;
 use crate::gemm::{self, AlignedBytes};
 use crate::ints::IntOp;
@@ -388,6 +388,17 @@ impl Build<'_> {
                     updates: self.at(updates),
                 }));
                 self.steps.push(step);
+            }
+            Kind::Scan(scan) => {
+                for (index, initial) in scan.initial.iter().enumerate() {
+                    let first = View::dense(&graph.nodes[node].dims).slice(0, 0, 1, 1);
+                    let view = initial.view.insert_axis(0).insert_axis(0);
+                    let initial = Val { node: initial.node, view };
+                    self.copy(&initial, node, &first.slice(1, index, 1, 1))?;
+                }
+                let step = scan::build(self, node, scan)?;
+                self.steps.push(Step::Scan(Box::new(step)));
+                return Ok("scan of products and row programs");
             }
             Kind::Mix { x, taps } => {
                 let step = MixStep {

@@ -55,6 +55,11 @@ impl Step {
                 let what = format!("{} to {rows}x{width}", step.count);
                 cost("scatter", what, updates, 3 * updates * float)
             }
+            Step::Scan(step) => {
+                let mut body = within(&step.steps, step.count);
+                body.what = format!("{} steps of {}", step.count, body.what);
+                Cost { kind: "scan", ..body }
+            }
             Step::Mix(step) => {
                 let (count, lines) = (step.taps.len(), step.outer * step.width);
                 let what = format!("{lines} times {count} of {}", step.n);
@@ -124,17 +129,23 @@ fn rows(program: &RowProgram) -> Cost {
     }
 }
 
-/// What lies between the steps of a body stays in a cache, and its operands overlap from one
-/// iteration to the next, so bytes are not counted.
 fn repeated(step: &LoopStep) -> Cost {
     let iterations: usize = step.counts.iter().product();
-    let body: Vec<Cost> = step.steps.iter().map(Step::cost).collect();
+    let mut body = within(&step.steps, iterations);
+    body.what = format!("{iterations} times {}", body.what);
+    Cost { kind: "loop", ..body }
+}
+
+/// What lies between the steps of a body stays in a cache, and its operands overlap from one
+/// iteration to the next, so bytes are not counted.
+fn within(steps: &[Step], iterations: usize) -> Cost {
+    let body: Vec<Cost> = steps.iter().map(Step::cost).collect();
     let products: Vec<&str> =
         body.iter().filter(|c| c.kind == "product").map(|c| c.what.as_str()).collect();
     let others = body.len() - products.len();
     Cost {
-        kind: "loop",
-        what: format!("{iterations} times {others} row programs, {}", products.join("; ")),
+        kind: "body",
+        what: format!("{others} row programs, {}", products.join("; ")),
         flops: iterations as f64 * body.iter().map(|c| c.flops).sum::<f64>(),
         bytes: 0.0,
     }

@@ -5,6 +5,7 @@
 
 use super::integer::{IntegerProduct, Quantization};
 use super::part::Part;
+use super::scan::Scan;
 use super::tables::Mode;
 use super::view::View;
 use crate::ints::IntOp;
@@ -64,6 +65,8 @@ pub(crate) enum Kind {
     SliceAt { x: Val, part: Box<Part> },
     /// What is made of every line, the last axis of the argument, into the last axis of the node.
     Lines(LineOp, Val),
+    /// States that change step by step.
+    Scan(Box<Scan>),
     /// Of x `[A, n, B]`, fp32, along the middle axis: for each result the mixture of two elements.
     Mix { x: Val, taps: Vec<(usize, usize, f32)> },
     /// Of every table `[B, O, V, N]` the rows at the indices `[B, T]`; the node is `[B, O, T, N]`.
@@ -191,6 +194,9 @@ impl Graph {
             Kind::Product(p) => [&p.a, &p.b].into_iter().chain(&p.bias).collect(),
             Kind::Integer(p) => [&p.x].into_iter().chain(&p.bias).collect(),
             Kind::Window(w) => [&w.x].into_iter().chain(&w.weight).chain(&w.bias).collect(),
+            Kind::Scan(scan) => {
+                scan.initial.iter().chain(scan.reads.iter().map(|(val, _)| val)).collect()
+            }
             Kind::GatherRows { table, indices } => vec![table, indices],
             Kind::Pick { x, indices } => vec![x, indices],
             Kind::AddRows { base, indices, updates } => {

@@ -22,6 +22,7 @@ mod mix_step;
 mod part;
 mod place;
 mod rewrite;
+mod scan;
 mod step;
 mod tables;
 mod transfer;

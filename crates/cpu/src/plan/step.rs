@@ -8,6 +8,7 @@ use super::loop_step::{LoopStep, Own, OwnBytes};
 use super::mix_step::MixStep;
 use super::part::PartStep;
 use super::place::{Location, element_bytes};
+use super::scan::ScanStep;
 use super::tables::{GatherStep, ScatterStep};
 use super::transfer::Transfer;
 use super::view::View;
@@ -36,6 +37,8 @@ pub(crate) enum Step {
     GatherRows(Box<GatherStep>),
     /// Rows of tables combined with updates.
     Scatter(Box<ScatterStep>),
+    /// States that change step by step.
+    Scan(Box<ScanStep>),
     /// Elements mixed along an axis.
     Mix(Box<MixStep>),
     /// Something made of every line.
@@ -168,6 +171,11 @@ impl Address {
     }
 }
 
+/// The most that one of the steps needs.
+fn most(steps: &[Step], bytes: &dyn Fn(&Step) -> usize) -> usize {
+    steps.iter().map(bytes).max().unwrap_or(0)
+}
+
 impl Step {
     /// Working memory that a matrix product, or windows, need.
     pub fn product_bytes(&self, threads: usize) -> usize {
@@ -178,6 +186,7 @@ impl Step {
             }
             Step::Integer(p) => p.product.scratch_bytes(),
             Step::Window(w) => w.window.scratch_bytes(threads),
+            Step::Scan(scan) => most(&scan.steps, &|step| step.product_bytes(threads)),
             Step::Lines(step) => step.op.scratch_bytes(step.n) * threads,
             _ => 0,
         }
@@ -190,18 +199,22 @@ impl Step {
                 let programs = p.add.iter().chain([&p.replace]);
                 programs.map(|program| program.scratch_bytes(threads)).max().unwrap_or(0)
             }
+            Step::Scan(scan) => most(&scan.steps, &|step| step.row_bytes(threads)),
             _ => 0,
         }
     }
 
     /// Working memory that each thread needs for itself.
     pub fn own_bytes(&self) -> OwnBytes {
-        let Step::Loop(step) = self else { return OwnBytes::default() };
-        let most = |bytes: &dyn Fn(&Step) -> usize| step.steps.iter().map(bytes).max().unwrap_or(0);
+        let step = match self {
+            Step::Loop(step) => step,
+            Step::Scan(scan) => return scan.own_bytes(),
+            _ => return OwnBytes::default(),
+        };
         OwnBytes {
             arena: step.arena_bytes,
-            products: most(&|step| step.product_bytes(1)),
-            rows: most(&|step| step.row_bytes(1)),
+            products: most(&step.steps, &|step| step.product_bytes(1)),
+            rows: most(&step.steps, &|step| step.row_bytes(1)),
             pointers: 1 + step.moving.len(),
         }
     }
@@ -260,6 +273,10 @@ impl Step {
                 unsafe { step.run(c) };
             }
             Step::Scatter(step) => {
+                // SAFETY: as for the caller.
+                unsafe { step.run(c) };
+            }
+            Step::Scan(step) => {
                 // SAFETY: as for the caller.
                 unsafe { step.run(c) };
             }

@@ -6,6 +6,7 @@ mod images;
 mod ints;
 mod lines;
 mod parts;
+mod recurrent;
 mod tables;
 
 use common::{Random, devices, disagreement, on_cpu};

@@ -14,6 +14,7 @@ mod nested;
 mod pixels;
 mod product;
 mod quantized;
+mod recurrent;
 mod reduce;
 mod resize;
 mod selected;
@@ -287,6 +288,7 @@ impl Lower<'_> {
             | Resize => one(self.resize(operation)?),
             Fill | FillLike | BandPart | OneHot => one(self.selected(operation)?),
             MaxPool | AvgPool | L2Pool => one(self.pool(operation)?),
+            Lstm | Gru | Rnn => self.recurrent(operation)?,
             Quantize | Dequantize => one(self.quantization(operation)?),
             ReduceArgmax | ReduceArgmin | Cumsum | Argsort | Topk => self.along(operation)?,
             ReduceProd => one(self.exact_reduction(operation)?),
