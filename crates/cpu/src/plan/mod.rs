@@ -4,6 +4,10 @@
 //! groups nodes into units, each one pass over memory; `loops` joins units that repeat themselves
 //! over the same axes, such as those of attention over heads; `place` gives tensors their memory;
 //! `build` makes the steps, `body` those of a loop; `step` runs them and `cost` says what each does.
+//!
+//! Elements that only move are moved as bytes (`transfer`), also from and to parts whose place is
+//! computed (`part`), and an input that only has parts replaced may stay where it is (`in_place`).
+//! What a recurrent layer carries from step to step is a `scan`, with a body that is planned alike.
 
 mod body;
 mod build;
