@@ -96,7 +96,7 @@ pub(crate) fn compile(
         .collect();
     check_elements(&graph, &function.name)?;
     rewrite::convert_in_products(&mut graph);
-    rewrite::clamp_in_windows(&mut graph);
+    rewrite::finish_on_the_way(&mut graph);
     integer::requantize(&mut graph);
     strip_conversions(&mut graph);
     place::separate_outputs(&mut graph, &accumulates);
@@ -301,9 +301,13 @@ impl Build<'_> {
             Kind::Concat(parts, axis) => {
                 let mut begin = 0;
                 for part in parts {
-                    let mut view = View::dense(&graph.nodes[node].dims);
+                    let dims = &graph.nodes[node].dims;
+                    let mut view = View::dense(dims);
+                    // The same over the dims of the part's own node.
+                    let mut own = None;
                     if let Some(&size) = part.view.dims.get(*axis) {
                         view = view.slice(*axis, begin, 1, size);
+                        own = place::inside(graph, part, dims, (*axis, begin));
                         begin += size;
                     }
                     // A part that was computed in place has nothing left to move.
@@ -312,7 +316,7 @@ impl Build<'_> {
                     let at = self.places.of[part.node].as_ref();
                     let in_place = at.is_some_and(|p| {
                         p.location == Location { slot: output.slot, byte_offset: target }
-                            && p.strides == view.strides
+                            && own.as_ref().is_some_and(|own| own.strides == p.strides)
                     });
                     if !in_place {
                         self.copy(part, node, &view)?;
@@ -449,7 +453,11 @@ impl Build<'_> {
                 round: p.round.and_then(format),
                 accumulate: false,
             },
-            bias: p.bias.as_ref().map(|bias| self.format(bias.node)),
+            bias: p
+                .bias
+                .as_ref()
+                .map(|bias| gemm::Bias { format: self.format(bias.val.node), to: bias.to }),
+            clamp: p.clamp,
         };
         let as_bytes = source.filter(|_| self.products == Products::Int8 && !accumulates);
         if let Some(source) = as_bytes
@@ -494,7 +502,7 @@ impl Build<'_> {
             }
             None => Right::At(self.at(&p.b)),
         };
-        let bias = p.bias.as_ref().map(|bias| self.at(bias));
+        let bias = p.bias.as_ref().map(|bias| self.at(&bias.val));
         let step = ProductStep { replace, add, a: self.at(&p.a), b, c: place.location, bias };
         self.steps.push(Step::Product(Box::new(step)));
         Ok("matrix product")
