@@ -37,10 +37,19 @@ fn ty(dtype: &str, dims: &[usize]) -> String {
 
 impl Case {
     fn weight(&self) -> Vec<usize> {
-        let inputs = if self.depthwise { 1 } else { self.dims[1] };
-        let mut dims = vec![self.dims[1] * self.multiplier, inputs];
+        let (channels, results) = (self.dims[1], self.dims[1] * self.multiplier);
+        let mut dims = match (self.op, self.depthwise) {
+            ("conv", true) => vec![results, 1],
+            ("conv", false) => vec![results, channels],
+            (_, true) => vec![channels, self.multiplier],
+            (_, false) => vec![channels, results],
+        };
         dims.extend(&self.kernel);
         dims
+    }
+
+    fn is_conv(&self) -> bool {
+        self.op.starts_with("conv")
     }
 
     /// The program, or `None` if the operation does not fit its input.
@@ -50,16 +59,22 @@ impl Case {
         let mut arguments = format!("x = x, strides = {}", list(&self.strides));
         arguments +=
             &format!(", pad_type = string(\"{}\"), pad = {}", self.pad_type, list(&self.pad));
-        if *op == "conv" {
+        if self.is_conv() {
             inputs += &format!(", {} weight", ty(dtype, &self.weight()));
             arguments += ", weight = weight";
             arguments += &format!(
                 ", dilations = {}, groups = int32({})",
                 list(&self.dilations),
-                dims[1] / self.weight()[1]
+                if self.depthwise { dims[1] } else { 1 }
             );
+            if *op == "conv_transpose" && !self.bias {
+                // Cut, or longer than what windows reach.
+                let out: Vec<usize> =
+                    dims[2..].iter().zip(&self.strides).map(|(n, s)| n * s + 1).collect();
+                arguments += &format!(", output_shape = {}", list(&out));
+            }
             if self.bias {
-                inputs += &format!(", {} bias", ty(dtype, &self.weight()[..1]));
+                inputs += &format!(", {} bias", ty(dtype, &[dims[1] * self.multiplier]));
                 arguments += ", bias = bias";
             }
         } else {
@@ -73,7 +88,7 @@ impl Case {
         }
         let open: Vec<&str> = dims.iter().map(|_| "?").collect();
         // What is fused to it; the output keeps its name.
-        let tail = match self.flag && *op == "conv" {
+        let tail = match self.flag && self.is_conv() {
             true => format!(
                 "        tensor<{dtype}, [{0}]> z = clip(x = y, alpha = {dtype}(-0.5), beta = \
                  {dtype}(1.5));\n    }} -> (z);\n",
@@ -92,10 +107,10 @@ impl Case {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let shape = (1..3usize, 2..5usize, prop::collection::vec(1..23usize, 1..3));
+    let shape = (1..4usize, 2..5usize, prop::collection::vec(1..23usize, 1..3));
     (
         shape,
-        prop::sample::select(vec!["conv", "max_pool", "avg_pool", "l2_pool"]),
+        prop::sample::select(vec!["conv", "conv_transpose", "max_pool", "avg_pool", "l2_pool"]),
         prop::sample::select(vec!["fp32", "fp16"]),
         prop::sample::select(vec!["valid", "same", "same_lower", "custom"]),
         (1..3usize, any::<bool>(), any::<bool>(), any::<bool>()),
@@ -136,10 +151,10 @@ fn check(case: &Case) {
     let Some(program) = case.program() else { return };
     let dtype = DataType::from_name(case.dtype).unwrap();
     let mut inputs = BTreeMap::from([("x".to_owned(), numbers(dtype, &case.dims, 1))]);
-    if case.op == "conv" {
+    if case.is_conv() {
         inputs.insert("weight".into(), numbers(dtype, &case.weight(), 2));
         if case.bias {
-            inputs.insert("bias".into(), numbers(dtype, &case.weight()[..1], 3));
+            inputs.insert("bias".into(), numbers(dtype, &[case.dims[1] * case.multiplier], 3));
         }
     }
     let arrays = inputs.iter().map(|(name, t)| (name.clone(), Array::from_tensor(t))).collect();

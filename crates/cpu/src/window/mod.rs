@@ -1,4 +1,4 @@
-//! Windows over single channels: depthwise convolutions and pools.
+//! Windows over single channels: depthwise convolutions and pools, and the reverse of either.
 //!
 //! These read every element a few times and multiply little, so a matrix product with a copy of all
 //! windows would mostly copy. Here a channel's plane is copied once, into the cache and with what is
@@ -9,6 +9,7 @@
 
 mod lanes;
 mod plane;
+mod spread;
 
 use crate::element::{Bf16, F16};
 use crate::format::Format;
@@ -30,6 +31,13 @@ pub(crate) enum Kind {
     Mean(Vec<f32>),
     /// √Σx².
     Root,
+    /// The reverse of `Weighted`: an element is added to all that its window reads, plus bias. The
+    /// geometry is that of the convolution, so the result has planes of its input.
+    Spread {
+        /// With weights: results of each channel of x. Without: x has a plane for each tap of each
+        /// result, which is added at that tap.
+        multiplier: Option<usize>,
+    },
 }
 
 /// Where windows lie: two axes, rows and columns.
@@ -46,7 +54,7 @@ pub(crate) struct Geometry {
     pub output: [usize; 2],
 }
 
-/// Windows over every channel of every image.
+/// Windows over every channel of every image, or, where they are spread, of the result.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     kind: Kind,
@@ -142,7 +150,10 @@ impl Window {
 
     /// Floats that a thread works in.
     fn own_floats(&self) -> usize {
-        let floats = self.rows * self.pitch + self.sums_len() + self.pitch + 3 * SPARE;
+        let floats = match self.kind {
+            Kind::Spread { .. } => self.spread_floats(),
+            _ => self.rows * self.pitch + self.sums_len() + self.pitch + 3 * SPARE,
+        };
         floats.next_multiple_of(16)
     }
 
@@ -153,6 +164,9 @@ impl Window {
 
     /// Elements of x, and of the result.
     pub fn elements(&self) -> (usize, usize) {
+        if let Kind::Spread { .. } = self.kind {
+            return self.spread_elements();
+        }
         let plane = |[rows, columns]: [usize; 2]| rows * columns;
         let out = self.planes * self.multiplier() * plane(self.geometry.output);
         (self.planes * plane(self.geometry.input), out)
@@ -160,8 +174,13 @@ impl Window {
 
     /// Operations.
     pub fn flops(&self) -> usize {
-        let each = if matches!(self.kind, Kind::Max) { 1 } else { 2 };
-        each * self.elements().1 * self.taps.len()
+        let (x, result) = self.elements();
+        match self.kind {
+            Kind::Max => result * self.taps.len(),
+            Kind::Spread { multiplier: None } => x,
+            Kind::Spread { multiplier: Some(multiplier) } => 2 * x * multiplier * self.taps.len(),
+            _ => 2 * result * self.taps.len(),
+        }
     }
 
     /// For people.
@@ -172,6 +191,7 @@ impl Window {
             Kind::Max => "max",
             Kind::Mean(_) => "mean",
             Kind::Root => "root",
+            Kind::Spread { .. } => "spread",
         };
         format!("{kind} {kh}x{kw} by {sh}x{sw} over {} planes of {h}x{w}", self.planes)
     }
@@ -196,7 +216,12 @@ impl Window {
             };
             for plane in split(self.planes, threads, index, 1) {
                 // SAFETY: passed on; every plane is one thread's.
-                unsafe { self.plane(isa, shared.operands, plane, own) };
+                unsafe {
+                    match self.kind {
+                        Kind::Spread { .. } => self.spread(isa, shared.operands, plane, own),
+                        _ => self.plane(isa, shared.operands, plane, own),
+                    }
+                }
             }
         });
     }
@@ -226,7 +251,7 @@ impl Window {
             };
             let (pieces, step, columns) = self.pieces();
             let (fold, init) = match self.kind {
-                Kind::Weighted { .. } => (Fold::Weighted, bias),
+                Kind::Weighted { .. } | Kind::Spread { .. } => (Fold::Weighted, bias),
                 Kind::Max => (Fold::Max, f32::NEG_INFINITY),
                 Kind::Mean(_) => (Fold::Sum, 0.0),
                 Kind::Root => (Fold::Squares, 0.0),
@@ -237,7 +262,7 @@ impl Window {
             // SAFETY: the plane of the result is within `out`.
             unsafe {
                 let out = operands.out.add((plane * multiplier + result) * size);
-                self.store(isa, &mut sums[..self.sums_len() + SPARE], out);
+                self.store(isa, &self.finish(), &mut sums[..self.sums_len() + SPARE], out);
             }
         }
     }
@@ -282,9 +307,8 @@ impl Window {
         }
     }
 
-    /// # Safety
-    /// `out` must have room for the plane.
-    unsafe fn store(&self, isa: Isa, sums: &mut [f32], out: *mut u8) {
+    /// What becomes of the sums of a plane.
+    fn finish(&self) -> Finish<'_> {
         let [rows, columns] = self.geometry.output;
         let factors = match &self.kind {
             Kind::Mean(factors) => Some(&factors[..]),
@@ -292,8 +316,12 @@ impl Window {
         };
         let root = self.kind == Kind::Root;
         let clamp = self.clamp.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        let finish = Finish { factors, root, clamp, rows, columns, pitch: self.sums_pitch() };
-        let finish = &finish;
+        Finish { factors, root, clamp, rows, columns, pitch: self.sums_pitch() }
+    }
+
+    /// # Safety
+    /// `out` must have room for the plane.
+    unsafe fn store(&self, isa: Isa, finish: &Finish<'_>, sums: &mut [f32], out: *mut u8) {
         // SAFETY: passed on; the format is that of the elements.
         match self.formats[1] {
             Format::F32 => {

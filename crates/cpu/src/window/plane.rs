@@ -55,8 +55,8 @@ pub(super) unsafe fn pad<X: Element>(
         for y in 0..rows {
             // SAFETY: the row is within the plane, and what is readable counts from there.
             unsafe {
-                let from = x.add(y * width);
-                widen(from, readable - y * width, inside.len(), &mut padded[at..]);
+                let from = x.add(y * width).cast();
+                widen::<X>(from, readable - y * width, inside.len(), &mut padded[at..]);
             }
             // What is behind this row and before the next.
             fill_over(fill, pitch - inside.len(), &mut padded[at + inside.len()..]);
@@ -70,8 +70,8 @@ pub(super) unsafe fn pad<X: Element>(
     for y in 0..rows {
         // SAFETY: as above.
         unsafe {
-            let from = x.add(y * width);
-            widen(from, readable - y * width, inside.len(), &mut row[inside.start..]);
+            let from = x.add(y * width).cast();
+            widen::<X>(from, readable - y * width, inside.len(), &mut row[inside.start..]);
         }
         fill_over(fill, pitch - inside.end, &mut row[inside.end..]);
         sort(&row[..pitch], stride, &mut padded[(above + y) * pitch..][..pitch]);
@@ -94,7 +94,13 @@ fn fill_over(fill: f32, count: usize, to: &mut [f32]) {
 /// # Safety
 /// `readable` elements must be there, and `count` is no more than that.
 #[inline(always)]
-unsafe fn widen<X: Element>(from: *const X, readable: usize, count: usize, to: &mut [f32]) {
+pub(super) unsafe fn widen<X: Element>(
+    from: *const u8,
+    readable: usize,
+    count: usize,
+    to: &mut [f32],
+) {
+    let from = from.cast::<X>();
     let whole = count.next_multiple_of(CHUNK);
     match to.get_mut(..whole) {
         Some(to) if whole <= readable => {

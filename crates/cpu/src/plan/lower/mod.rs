@@ -272,6 +272,7 @@ impl Lower<'_> {
             Linear | Matmul => one(self.product(operation)?),
             ScaledDotProductAttention => one(self.attention(operation)?),
             Conv => one(self.conv(operation)?),
+            ConvTranspose => one(self.conv_transpose(operation)?),
             MaxPool | AvgPool | L2Pool => one(self.pool(operation)?),
             Quantize | Dequantize => one(self.quantization(operation)?),
             Softmax | ReduceSum | ReduceMean | ReduceMax | ReduceMin | ReduceLogSumExp
