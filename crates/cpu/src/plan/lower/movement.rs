@@ -3,7 +3,7 @@
 use super::Lower;
 use crate::plan::graph::{Kind, Val};
 use crate::plan::view::View;
-use mil::{Arg, Op, Operation};
+use mil::{Op, Operation};
 use runtime::Error;
 
 impl Lower<'_> {
@@ -116,9 +116,9 @@ impl Lower<'_> {
     fn stack(&mut self, operation: &Operation) -> Result<Option<Vec<Val>>, Error> {
         let (name, dims, dtype) = self.result(operation)?;
         let axis = self.params(operation).axis("axis", dims.len())?;
-        let Some(Arg::Many(operands)) = operation.inputs.get("values") else { return Ok(None) };
+        let Some(values) = operation.inputs.get("values") else { return Ok(None) };
         let mut parts = vec![];
-        for operand in operands {
+        for operand in values.operands() {
             let value = self.operand(operand)?;
             let view = value.view.insert_axis(axis);
             parts.push(Val { node: value.node, view });
@@ -133,9 +133,9 @@ impl Lower<'_> {
         if params.bool("interleave")? {
             return Ok(None);
         }
-        let Some(Arg::Many(operands)) = operation.inputs.get("values") else { return Ok(None) };
+        let Some(values) = operation.inputs.get("values") else { return Ok(None) };
         let mut parts = vec![];
-        for operand in operands {
+        for operand in values.operands() {
             let part = self.operand(operand)?;
             let part = if part.view.dims.is_empty() { self.reshaped(&part, &[1]) } else { part };
             parts.push(part);
