@@ -149,11 +149,16 @@ impl Slice {
         let at = |v: &Option<Vec<i64>>| v.as_ref().map(|v| v[a]);
         if self.by_size {
             let Some((begin, size)) = at(&self.begin).zip(at(&self.last)) else { return Ok(None) };
-            return sized(p, dim, begin, size).map(Some);
+            let refused = || {
+                p.error(format!("`begin` {begin} and `size` {size} leave an axis of size {dim}"))
+            };
+            return slice_sized(dim, begin, size).ok_or_else(refused).map(Some);
         }
         let first = if self.begin_mask[a] { Some(None) } else { at(&self.begin).map(Some) };
         if self.squeeze_mask[a] {
-            return first.map(|first| one(p, dim, first.unwrap_or(0))).transpose();
+            let Some(index) = first.map(|first| first.unwrap_or(0)) else { return Ok(None) };
+            let outside = || p.error(format!("`begin` {index} is outside an axis of size {dim}"));
+            return slice_one(dim, index).ok_or_else(outside).map(Some);
         }
         let last = if self.end_mask[a] { Some(None) } else { at(&self.last).map(Some) };
         let Some(stride) = at(&self.stride) else { return Ok(None) };
@@ -161,7 +166,7 @@ impl Slice {
             return Err(p.error(format!("`stride` of axis {a} is 0")));
         }
         let bounds = first.zip(last);
-        Ok(bounds.map(|(first, last)| between(dim, first, last, stride)))
+        Ok(bounds.map(|(first, last)| slice_between(dim, first, last, stride)))
     }
 
     /// The size of an axis that [`Slice::axis`] cannot resolve.
@@ -192,29 +197,27 @@ fn from_front(index: i64, dim: usize, limit: usize) -> Option<usize> {
     usize::try_from(index).ok().filter(|&i| i <= limit)
 }
 
-fn sized(p: &Params, dim: usize, begin: i64, size: i64) -> Result<SliceAxis, OpError> {
-    let start = from_front(begin, dim, dim);
-    let taken = |start: usize| match size {
-        -1 => Some(dim - start),
-        size => usize::try_from(size).ok().filter(|&s| s <= dim - start),
+/// What `slice_by_size` takes of an axis of `dim` elements; a `size` of −1 goes to the end. `None`
+/// if that leaves the axis.
+pub fn slice_sized(dim: usize, begin: i64, size: i64) -> Option<SliceAxis> {
+    let begin = from_front(begin, dim, dim)?;
+    let size = match size {
+        -1 => dim - begin,
+        size => usize::try_from(size).ok().filter(|&s| s <= dim - begin)?,
     };
-    match start.and_then(|start| Some((start, taken(start)?))) {
-        Some((begin, size)) => Ok(SliceAxis { begin, stride: 1, size, dropped: false }),
-        None => {
-            Err(p.error(format!("`begin` {begin} and `size` {size} leave an axis of size {dim}")))
-        }
-    }
+    Some(SliceAxis { begin, stride: 1, size, dropped: false })
 }
 
-fn one(p: &Params, dim: usize, index: i64) -> Result<SliceAxis, OpError> {
-    match from_front(index, dim, dim).filter(|&i| i < dim) {
-        Some(begin) => Ok(SliceAxis { begin, stride: 1, size: 1, dropped: true }),
-        None => Err(p.error(format!("`begin` {index} is outside an axis of size {dim}"))),
-    }
+/// The element of an axis of `dim` elements that a slice takes of an axis that it drops. `None` if
+/// there is none.
+pub fn slice_one(dim: usize, index: i64) -> Option<SliceAxis> {
+    let begin = from_front(index, dim, dim).filter(|&i| i < dim)?;
+    Some(SliceAxis { begin, stride: 1, size: 1, dropped: true })
 }
 
-/// `stride` is not 0; a bound that is `None` is masked.
-fn between(dim: usize, begin: Option<i64>, end: Option<i64>, stride: i64) -> SliceAxis {
+/// What `slice_by_index` takes of an axis of `dim` elements. `stride` must not be 0; a bound that is
+/// `None` is masked.
+pub fn slice_between(dim: usize, begin: Option<i64>, end: Option<i64>, stride: i64) -> SliceAxis {
     let n = dim as i128;
     // Where a backward slice stops before the first element is −1, which only a mask can say.
     let (low, high) = if stride > 0 { (0, n) } else { (-1, n - 1) };

@@ -2,17 +2,25 @@
 
 use super::fuse::{self, Unit, UnitKind};
 use super::graph::{Graph, Kind, NodeId, Product, Val};
+use super::int_step::IntStep;
 use super::integer::{self, IntegerPack};
+use super::line_step::LineStep;
 use super::loop_step::OwnBytes;
 use super::loops;
 use super::lower::{self, Lowered};
+use super::mix_step::MixStep;
+use super::part::{Part, PartStep};
 use super::place::{self, Location, Places, Slots, element_bytes, format};
 use super::rewrite;
 use super::step::{Fallback, ProductStep, Right, RowStep, Step, Table, WindowStep};
+use super::tables::{GatherStep, ScatterStep, Tables};
+use super::transfer::Transfer;
 use super::view::View;
-use super::{body, emit_rows};
+use super::walk::Walk;
+use super::{body, emit_rows, scan};
 use crate::format::Format;
 use crate::gemm::{self, AlignedBytes};
+use crate::ints::IntOp;
 use crate::isa::Isa;
 use mil::{DataType, Function, Op, ValueId};
 use runtime::{CompileOptions, Error, Products, Staging};
@@ -45,6 +53,10 @@ pub(crate) struct Plan {
 /// Products of at least this many rows have their parameters packed, and others whose parameters
 /// are kept in a narrower type.
 const PACKED_ROWS: usize = 8;
+
+/// Runs of at least this many bytes are copied as bytes: a row program would convert their elements
+/// to f32 and back.
+const MOVED_BYTES: usize = 32;
 
 /// A right operand that is packed when parameters are staged.
 #[derive(Clone, PartialEq)]
@@ -335,17 +347,92 @@ impl Build<'_> {
                 self.steps.push(Step::Window(Box::new(step)));
                 return Ok("windows");
             }
+            Kind::Ints(op, args) => {
+                self.ints(node, *op, args);
+                return Ok("integer arithmetic");
+            }
+            Kind::Update { base, update, part } => {
+                self.carry(base, node)?;
+                self.copy(update, node, part)?;
+                return Ok("update of a part");
+            }
+            Kind::UpdateAt { base, update, part } => {
+                self.carry(base, node)?;
+                let whole = View::dense(&graph.nodes[node].dims);
+                let (from, to) = (update.view.clone(), part.view(&whole));
+                let ends = [self.at(update), output];
+                self.part(node, part, &whole, [from, to], ends, 1);
+                return Ok("update of a part");
+            }
+            Kind::SliceAt { x, part } => {
+                let (from, to) = (part.view(&x.view), View::dense(&part.sizes));
+                let ends = [self.at(x), output];
+                self.part(node, part, &x.view, [from, to], ends, 0);
+                return Ok("slice");
+            }
             Kind::GatherRows { table, indices } => {
-                let table_rows = self.table(table);
-                let element = element_bytes(self.graph.nodes[table.node].dtype);
-                let step = Step::GatherRows {
-                    table: table_rows,
-                    row_bytes: table_rows.width * element,
+                let step = Step::GatherRows(Box::new(GatherStep {
+                    tables: self.tables(table),
+                    row_bytes: table.view.dims[3]
+                        * element_bytes(self.graph.nodes[table.node].dtype),
                     indices: self.at(indices),
-                    count: indices.view.count(),
+                    count: indices.view.dims[1],
+                    output,
+                }));
+                self.steps.push(step);
+            }
+            Kind::Scatter { mode, base, indices, updates } => {
+                self.carry(base, node)?;
+                let step = Step::Scatter(Box::new(ScatterStep {
+                    mode: *mode,
+                    tables: Tables { at: output, ..self.tables(&self.whole(node)) },
+                    integers: graph.nodes[node].dtype == DataType::Int32,
+                    indices: self.at(indices),
+                    count: indices.view.dims[1],
+                    updates: self.at(updates),
+                }));
+                self.steps.push(step);
+            }
+            Kind::Scan(scan) => {
+                for (index, initial) in scan.initial.iter().enumerate() {
+                    let first = View::dense(&graph.nodes[node].dims).slice(0, 0, 1, 1);
+                    let view = initial.view.insert_axis(0).insert_axis(0);
+                    let initial = Val { node: initial.node, view };
+                    self.copy(&initial, node, &first.slice(1, index, 1, 1))?;
+                }
+                let step = scan::build(self, node, scan)?;
+                self.steps.push(Step::Scan(Box::new(step)));
+                return Ok("scan of products and row programs");
+            }
+            Kind::Mix { x, taps } => {
+                let step = MixStep {
+                    outer: x.view.dims[0],
+                    n: x.view.dims[1],
+                    width: x.view.dims[2],
+                    taps: taps.clone(),
+                    x: self.at(x),
                     output,
                 };
+                self.steps.push(Step::Mix(Box::new(step)));
+                return Ok("mixture");
+            }
+            Kind::Lines(op, x) => {
+                let (dims, strides) = (&x.view.dims, &x.view.strides);
+                let last = dims.len() - 1;
+                let out = View::dense(&graph.nodes[node].dims);
+                let outer = [&strides[..last], &out.strides[..last]];
+                let step = Step::Lines(Box::new(LineStep {
+                    op: *op,
+                    walk: Walk::new(&dims[..last], outer),
+                    n: dims[last],
+                    stride: strides[last],
+                    k: out.dims[last],
+                    x: self.at(x),
+                    types: [x.node, node].map(|node| graph.nodes[node].dtype),
+                    output,
+                }));
                 self.steps.push(step);
+                return Ok("line by line");
             }
             Kind::Pick { x, indices } => {
                 let step = Step::Pick { x: self.table(x), indices: self.at(indices), output };
@@ -530,29 +617,69 @@ impl Build<'_> {
     /// Copies a value into part of a node.
     fn copy(&mut self, from: &Val, to: NodeId, view: &View) -> Result<(), Error> {
         let dtype = self.graph.nodes[to].dtype;
-        if place::is_copied_in_rows(dtype, view.dims.len()) {
-            let replace = emit_rows::copy(self.graph, self.places, from, to, view);
-            self.steps.push(Step::Rows(Box::new(RowStep { replace, add: None })));
+        let width = element_bytes(dtype);
+        let target = Val { node: to, view: view.clone() };
+        let (from_at, to_at) = (self.at(from), self.at(&target));
+        let begin = |view: &View| View { offset: 0, ..view.clone() };
+        let transfer = Transfer::new(width, &begin(&from.view), &begin(view));
+        // What lies together is moved as bytes, and what row programs cannot copy.
+        let same = self.graph.nodes[from.node].dtype == dtype;
+        let in_rows = place::is_copied_in_rows(dtype, view.dims.len());
+        if same && (transfer.run_bytes() >= MOVED_BYTES || !in_rows) {
+            self.steps.push(Step::Move { from: from_at, to: to_at, transfer });
             return Ok(());
         }
-        // What row programs cannot copy is moved as bytes.
-        let place = self.places.of[to].as_ref().expect("the target is stored");
-        let width = element_bytes(dtype);
-        let mut target = view.clone();
-        target.offset += (place.location.byte_offset / width) as isize;
-        let source = self.places.of[from.node].as_ref().expect("what is copied is stored");
-        let mut view = from.view.clone();
-        view.offset += (source.location.byte_offset / width) as isize;
-        self.steps.push(Step::Move {
-            from: (source.location.slot, view),
-            to: (place.location.slot, target),
-            width,
-        });
+        let replace = emit_rows::copy(self.graph, self.places, from, to, view);
+        self.steps.push(Step::Rows(Box::new(RowStep { replace, add: None })));
         Ok(())
+    }
+
+    /// Adds the step that moves a part; the part is of `whole`, at one of the two ends.
+    fn part(
+        &mut self,
+        node: NodeId,
+        part: &Part,
+        whole: &View,
+        [from, to]: [View; 2],
+        ends: [Location; 2],
+        end: usize,
+    ) {
+        let begin = |view: View| View { offset: 0, ..view };
+        let width = element_bytes(self.graph.nodes[node].dtype);
+        let step = PartStep {
+            axes: part.axes.clone(),
+            sizes: part.sizes.clone(),
+            whole: begin(whole.clone()),
+            begin: part.begin.as_ref().map(|val| self.at(val)),
+            last: part.last.as_ref().map(|val| self.at(val)),
+            width,
+            transfer: Transfer::new(width, &begin(from), &begin(to)),
+            ends,
+            end,
+            name: self.graph.nodes[node].name.clone(),
+        };
+        self.steps.push(Step::Part(Box::new(step)));
+    }
+
+    fn ints(&mut self, node: NodeId, op: IntOp, args: &[Val]) {
+        let (dtype, dims) = (self.graph.nodes[node].dtype, &self.graph.nodes[node].dims);
+        let out = View::dense(dims);
+        let none = vec![0; dims.len()];
+        let strides = |index: usize| args.get(index).map_or(&none, |arg| &arg.view.strides);
+        let walk = Walk::new(dims, [strides(0), strides(1), strides(2), &out.strides]);
+        let arg = |arg: &Val| (self.at(arg), self.graph.nodes[arg.node].dtype);
+        let args = args.iter().map(arg).collect();
+        let step = IntStep { op, walk, args, to: self.location(node), dtype };
+        self.steps.push(Step::Ints(Box::new(step)));
     }
 
     fn whole(&self, node: NodeId) -> Val {
         Val { node, view: View::dense(&self.graph.nodes[node].dims) }
+    }
+
+    fn tables(&self, val: &Val) -> Tables {
+        let dims = &val.view.dims;
+        Tables { at: self.at(val), batch: dims[0], outer: dims[1], rows: dims[2], width: dims[3] }
     }
 
     fn table(&self, val: &Val) -> Table {

@@ -3,8 +3,11 @@
 use super::loop_step::LoopStep;
 use super::place::element_bytes;
 use super::step::{Fallback, Right, Step};
+use super::tables::Tables;
+use super::transfer::Transfer;
 use crate::gemm;
 use crate::rows::RowProgram;
+use mil::DataType;
 
 /// What a step does each time it runs.
 pub(crate) struct Cost {
@@ -41,9 +44,32 @@ impl Step {
                 let (what, flops) = (step.window.describe(), step.window.flops());
                 cost("windows", what, flops, (x + out) * float)
             }
-            Step::GatherRows { table, row_bytes, count, .. } => {
-                let what = format!("{count} of {}x{}", table.rows, table.width);
-                cost("gather", what, 0, 2 * count * row_bytes)
+            Step::GatherRows(step) => {
+                let Tables { batch, outer, rows, width, .. } = step.tables;
+                let what = format!("{} of {rows}x{width}", step.count);
+                cost("gather", what, 0, 2 * batch * outer * step.count * step.row_bytes)
+            }
+            Step::Scatter(step) => {
+                let Tables { batch, outer, rows, width, .. } = step.tables;
+                let updates = batch * outer * step.count * width;
+                let what = format!("{} to {rows}x{width}", step.count);
+                cost("scatter", what, updates, 3 * updates * float)
+            }
+            Step::Scan(step) => {
+                let mut body = within(&step.steps, step.count);
+                body.what = format!("{} steps of {}", step.count, body.what);
+                Cost { kind: "scan", ..body }
+            }
+            Step::Mix(step) => {
+                let (count, lines) = (step.taps.len(), step.outer * step.width);
+                let what = format!("{lines} times {count} of {}", step.n);
+                cost("mix", what, 3 * lines * count, lines * (step.n + count) * float)
+            }
+            Step::Lines(step) => {
+                let count = step.walk.count();
+                let [x, y] = step.types.map(element_bytes);
+                let what = format!("{count} of {}: {:?}", step.n, step.op);
+                cost("lines", what, count * step.n, count * (step.n * x + step.k * y))
             }
             Step::Pick { x, .. } => {
                 cost("pick", format!("1 of {}x{}", x.rows, x.width), 0, 3 * x.rows * float)
@@ -58,14 +84,25 @@ impl Step {
                 let what = format!("1 to {}x{}", table.rows, table.width);
                 cost("add picked", what, table.rows, 3 * table.rows * float)
             }
-            Step::Move { from, width, .. } => {
-                let count = from.1.count();
-                cost("move", format!("{count} of {width} bytes"), 0, 2 * count * width)
+            Step::Move { transfer, .. } => moved(transfer),
+            Step::Part(part) => moved(&part.transfer),
+            Step::Ints(step) => {
+                let bytes = |dtype: &DataType| element_bytes(*dtype);
+                let count = step.walk.count();
+                let each =
+                    bytes(&step.dtype) + step.args.iter().map(|a| bytes(&a.1)).sum::<usize>();
+                cost("integers", format!("{count}: {:?}", step.op), count, count * each)
             }
             Step::Fallback(fallback) => interpreted(fallback),
             Step::Loop(step) => repeated(step),
         }
     }
+}
+
+fn moved(transfer: &Transfer) -> Cost {
+    let (bytes, run) = (transfer.bytes(), transfer.run_bytes());
+    let what = format!("{} of {run} bytes", bytes.checked_div(run).unwrap_or(0));
+    Cost { kind: "move", what, flops: 0.0, bytes: 2.0 * bytes as f64 }
 }
 
 fn product(product: &gemm::Product, packed: bool) -> Cost {
@@ -92,17 +129,23 @@ fn rows(program: &RowProgram) -> Cost {
     }
 }
 
-/// What lies between the steps of a body stays in a cache, and its operands overlap from one
-/// iteration to the next, so bytes are not counted.
 fn repeated(step: &LoopStep) -> Cost {
     let iterations: usize = step.counts.iter().product();
-    let body: Vec<Cost> = step.steps.iter().map(Step::cost).collect();
+    let mut body = within(&step.steps, iterations);
+    body.what = format!("{iterations} times {}", body.what);
+    Cost { kind: "loop", ..body }
+}
+
+/// What lies between the steps of a body stays in a cache, and its operands overlap from one
+/// iteration to the next, so bytes are not counted.
+fn within(steps: &[Step], iterations: usize) -> Cost {
+    let body: Vec<Cost> = steps.iter().map(Step::cost).collect();
     let products: Vec<&str> =
         body.iter().filter(|c| c.kind == "product").map(|c| c.what.as_str()).collect();
     let others = body.len() - products.len();
     Cost {
-        kind: "loop",
-        what: format!("{iterations} times {others} row programs, {}", products.join("; ")),
+        kind: "body",
+        what: format!("{others} row programs, {}", products.join("; ")),
         flops: iterations as f64 * body.iter().map(|c| c.flops).sum::<f64>(),
         bytes: 0.0,
     }

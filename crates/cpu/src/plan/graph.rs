@@ -4,8 +4,13 @@
 //! row reductions and products, and it is fusion that makes one kernel of them again.
 
 use super::integer::{IntegerProduct, Quantization};
+use super::part::Part;
+use super::scan::Scan;
+use super::tables::Mode;
 use super::view::View;
 use crate::gemm::BiasTo;
+use crate::ints::IntOp;
+use crate::lines::LineOp;
 use crate::rows::{Binary, Reduction, Unary};
 use crate::window::Window;
 use mil::{DataType, Operation, Tensor};
@@ -51,8 +56,25 @@ pub(crate) enum Kind {
     Window(Box<WindowNode>),
     /// Arguments joined along an axis; of a single one, a copy.
     Concat(Vec<Val>, usize),
-    /// Rows of the table `[V, N]` at the indices `[T]`; the node is `[T, N]`.
+    /// An element-wise function of integers; every argument's view has the node's dims.
+    Ints(IntOp, Vec<Val>),
+    /// `base` with `update` in the place of a part of it, which is a view of the node.
+    Update { base: Val, update: Val, part: View },
+    /// The same with a part whose place is computed.
+    UpdateAt { base: Val, update: Val, part: Box<Part> },
+    /// A part of x whose place is computed.
+    SliceAt { x: Val, part: Box<Part> },
+    /// What is made of every line, the last axis of the argument, into the last axis of the node.
+    Lines(LineOp, Val),
+    /// States that change step by step.
+    Scan(Box<Scan>),
+    /// Of x `[A, n, B]`, fp32, along the middle axis: for each result the mixture of two elements.
+    Mix { x: Val, taps: Vec<(usize, usize, f32)> },
+    /// Of every table `[B, O, V, N]` the rows at the indices `[B, T]`; the node is `[B, O, T, N]`.
     GatherRows { table: Val, indices: Val },
+    /// `base` `[B, O, V, N]` with the rows at the indices `[B, T]` combined with the updates
+    /// `[B, O, T, N]`.
+    Scatter { mode: Mode, base: Val, indices: Val, updates: Val },
     /// For each row, the element at its index: x `[T, N]`, indices `[T]`, node `[T]`.
     Pick { x: Val, indices: Val },
     /// `base` `[V, N]` (zeros if absent) with the rows of `updates` `[T, N]` added at `indices`.
@@ -164,19 +186,37 @@ impl Graph {
     pub fn args(&self, node: NodeId) -> Vec<&Val> {
         match &self.nodes[node].kind {
             Kind::Input(_) | Kind::Constant(_) => vec![],
-            Kind::Map(_, args) | Kind::Concat(args, _) => args.iter().collect(),
-            Kind::Reduce(_, x) | Kind::ReduceColumns(_, x) => vec![x],
+            Kind::Map(_, args) | Kind::Concat(args, _) | Kind::Ints(_, args) => {
+                args.iter().collect()
+            }
+            Kind::Update { base, update, .. } => vec![base, update],
+            Kind::UpdateAt { base, update, part } => {
+                [base, update].into_iter().chain(&part.begin).chain(&part.last).collect()
+            }
+            Kind::SliceAt { x, part } => {
+                [x].into_iter().chain(&part.begin).chain(&part.last).collect()
+            }
+            Kind::Reduce(_, x)
+            | Kind::ReduceColumns(_, x)
+            | Kind::Lines(_, x)
+            | Kind::Mix { x, .. } => {
+                vec![x]
+            }
             Kind::Product(p) => {
                 [&p.a, &p.b].into_iter().chain(p.bias.as_ref().map(|bias| &bias.val)).collect()
             }
             Kind::Integer(p) => [&p.x].into_iter().chain(&p.bias).collect(),
             Kind::Window(w) => [&w.x].into_iter().chain(&w.weight).chain(&w.bias).collect(),
+            Kind::Scan(scan) => {
+                scan.initial.iter().chain(scan.reads.iter().map(|(val, _)| val)).collect()
+            }
             Kind::GatherRows { table, indices } => vec![table, indices],
             Kind::Pick { x, indices } => vec![x, indices],
             Kind::AddRows { base, indices, updates } => {
                 base.iter().chain([indices, updates]).collect()
             }
-            Kind::AddPicked { base, indices, updates } => vec![base, indices, updates],
+            Kind::AddPicked { base, indices, updates }
+            | Kind::Scatter { base, indices, updates, .. } => vec![base, indices, updates],
             Kind::Fallback { call, .. } => self.calls[*call].args.iter().map(|a| &a.1).collect(),
         }
     }

@@ -74,6 +74,18 @@ impl Own {
         self.rows.reserve(bytes.rows);
         self.pointers.try_reserve(bytes.pointers).map_err(|_| OutOfMemory)
     }
+
+    /// The table of pointers with nothing but the arena.
+    pub fn begin(&mut self) -> &mut Vec<*mut u8> {
+        self.pointers.clear();
+        self.pointers.push(self.arena.as_mut_ptr());
+        &mut self.pointers
+    }
+
+    /// Leaves the table empty.
+    pub fn end(&mut self) {
+        self.pointers.clear();
+    }
 }
 
 /// What the threads of a loop share: the table of pointers, and their own memory by index.
@@ -105,11 +117,9 @@ impl LoopStep {
                 if iteration >= iterations {
                     break;
                 }
-                own.pointers.clear();
-                own.pointers.push(own.arena.as_mut_ptr());
                 let moved =
                     self.moving.iter().map(|m| m.at(common.pointers, &self.counts, iteration));
-                own.pointers.extend(moved);
+                own.begin().extend(moved);
                 let mut body = Context {
                     pointers: &own.pointers,
                     packs: &[],
@@ -129,7 +139,7 @@ impl LoopStep {
                     result.expect("row programs and products do not fail");
                 }
             }
-            own.pointers.clear();
+            own.end();
         });
     }
 }

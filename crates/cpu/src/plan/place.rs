@@ -242,7 +242,11 @@ fn share(graph: &Graph, uses: &[usize], node: NodeId, homes: &mut [Home]) {
                 begin += size;
             }
         }
-        Kind::AddPicked { base, .. } | Kind::AddRows { base: Some(base), .. } => {
+        Kind::AddPicked { base, .. }
+        | Kind::AddRows { base: Some(base), .. }
+        | Kind::Scatter { base, .. }
+        | Kind::Update { base, .. }
+        | Kind::UpdateAt { base, .. } => {
             let dims = &graph.nodes[base.node].dims;
             if movable(base, homes) {
                 let view = View::dense(dims);

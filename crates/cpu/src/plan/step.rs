@@ -1,9 +1,16 @@
 //! The steps of a plan. Running one allocates nothing, but for the interpreter's.
 
 use super::build::Pack;
+use super::int_step::IntStep;
 use super::integer::{IntegerPack, IntegerStep};
+use super::line_step::LineStep;
 use super::loop_step::{LoopStep, Own, OwnBytes};
+use super::mix_step::MixStep;
+use super::part::PartStep;
 use super::place::{Location, element_bytes};
+use super::scan::ScanStep;
+use super::tables::{GatherStep, ScatterStep};
+use super::transfer::Transfer;
 use super::view::View;
 use crate::gemm::{self, PackedB};
 use crate::isa::Isa;
@@ -26,8 +33,16 @@ pub(crate) enum Step {
     Integer(Box<IntegerStep>),
     /// A depthwise convolution or a pool.
     Window(Box<WindowStep>),
-    /// Rows of a table.
-    GatherRows { table: Table, row_bytes: usize, indices: Location, count: usize, output: Location },
+    /// Rows of tables.
+    GatherRows(Box<GatherStep>),
+    /// Rows of tables combined with updates.
+    Scatter(Box<ScatterStep>),
+    /// States that change step by step.
+    Scan(Box<ScanStep>),
+    /// Elements mixed along an axis.
+    Mix(Box<MixStep>),
+    /// Something made of every line.
+    Lines(Box<LineStep>),
     /// One element of each row.
     Pick { x: Table, indices: Location, output: Location },
     /// Rows added to rows of a table, which is cleared first unless it has a base or the caller
@@ -42,8 +57,12 @@ pub(crate) enum Step {
     },
     /// One element added to each row of a table.
     AddPicked { table: Table, indices: Location, updates: Location },
-    /// Elements of `width` bytes moved from one view to another.
-    Move { from: (usize, View), to: (usize, View), width: usize },
+    /// Elements moved from one view to another.
+    Move { from: Location, to: Location, transfer: Transfer },
+    /// The same from or to a part whose place is computed.
+    Part(Box<PartStep>),
+    /// Element-wise arithmetic of integers.
+    Ints(Box<IntStep>),
     /// An operation of the interpreter.
     Fallback(Box<Fallback>),
     /// Row programs and products, again and again over parts of their operands.
@@ -123,27 +142,38 @@ pub(crate) struct Context<'a> {
 const SHARED_ELEMENTS: usize = 1 << 15;
 
 impl Context<'_> {
+    /// The address of a location. `wrapping_add` needs no proof; the steps that use the address bring
+    /// their own.
+    pub fn at(&self, location: Location) -> *mut u8 {
+        self.pointers[location.slot].wrapping_add(location.byte_offset)
+    }
+
     /// Runs `region` on all threads, or on this one if there is little to do.
-    fn share(&self, elements: usize, region: &(dyn Fn(usize, usize) + Sync)) {
+    pub fn share(&self, elements: usize, region: &(dyn Fn(usize, usize) + Sync)) {
         if elements < SHARED_ELEMENTS { region(0, 1) } else { self.team.run(region) }
     }
 }
 
 /// An address that threads share; what they do there is for the steps to keep apart.
 #[derive(Clone, Copy)]
-struct Address(*mut u8);
+pub(crate) struct Address(pub *mut u8);
 
 // SAFETY: an address is only a number; whoever uses it proves that the use is sound.
 unsafe impl Sync for Address {}
 
 impl Address {
-    fn bytes(&self) -> *mut u8 {
+    pub fn bytes(&self) -> *mut u8 {
         self.0
     }
 
-    fn floats(&self) -> *mut f32 {
+    pub fn floats(&self) -> *mut f32 {
         self.0.cast()
     }
+}
+
+/// The most that one of the steps needs.
+fn most(steps: &[Step], bytes: &dyn Fn(&Step) -> usize) -> usize {
+    steps.iter().map(bytes).max().unwrap_or(0)
 }
 
 impl Step {
@@ -156,6 +186,8 @@ impl Step {
             }
             Step::Integer(p) => p.product.scratch_bytes(),
             Step::Window(w) => w.window.scratch_bytes(threads),
+            Step::Scan(scan) => most(&scan.steps, &|step| step.product_bytes(threads)),
+            Step::Lines(step) => step.op.scratch_bytes(step.n) * threads,
             _ => 0,
         }
     }
@@ -167,18 +199,22 @@ impl Step {
                 let programs = p.add.iter().chain([&p.replace]);
                 programs.map(|program| program.scratch_bytes(threads)).max().unwrap_or(0)
             }
+            Step::Scan(scan) => most(&scan.steps, &|step| step.row_bytes(threads)),
             _ => 0,
         }
     }
 
     /// Working memory that each thread needs for itself.
     pub fn own_bytes(&self) -> OwnBytes {
-        let Step::Loop(step) = self else { return OwnBytes::default() };
-        let most = |bytes: &dyn Fn(&Step) -> usize| step.steps.iter().map(bytes).max().unwrap_or(0);
+        let step = match self {
+            Step::Loop(step) => step,
+            Step::Scan(scan) => return scan.own_bytes(),
+            _ => return OwnBytes::default(),
+        };
         OwnBytes {
             arena: step.arena_bytes,
-            products: most(&|step| step.product_bytes(1)),
-            rows: most(&|step| step.row_bytes(1)),
+            products: most(&step.steps, &|step| step.product_bytes(1)),
+            rows: most(&step.steps, &|step| step.row_bytes(1)),
             pointers: 1 + step.moving.len(),
         }
     }
@@ -189,10 +225,7 @@ impl Step {
     /// Every slot's memory must hold what the plan places there, inputs and packed operands as
     /// the plan's ports declare them, and nothing else may use it meanwhile.
     pub unsafe fn run(&self, c: &mut Context<'_>) -> Result<(), String> {
-        let at = |location: Location| {
-            // `wrapping_add` needs no proof; the steps that use the address bring their own.
-            c.pointers[location.slot].wrapping_add(location.byte_offset)
-        };
+        let at = |location| c.at(location);
         let adding = c.accumulation == Accumulation::Add;
         match self {
             Step::Rows(p) => {
@@ -235,24 +268,25 @@ impl Step {
                 // SAFETY: the plan places operands and result of these shapes there, apart.
                 unsafe { w.window.run(c.team, c.isa, operands, c.product_scratch) };
             }
-            Step::GatherRows { table, row_bytes, indices, count, output } => {
-                let (from, to) = (Address(at(table.at)), Address(at(*output)));
-                let row_bytes = *row_bytes;
-                // SAFETY: the plan places `count` indices at this location.
-                let indices =
-                    unsafe { std::slice::from_raw_parts(at(*indices).cast::<i32>(), *count) };
-                c.share(count * table.width, &|index, parts| {
-                    for i in team::split(*count, parts, index, 1) {
-                        let row = table.row(indices[i]);
-                        // SAFETY: every row read is inside the table, and the plan places `count`
-                        // rows of its bytes at the output, each written by one thread.
-                        unsafe {
-                            let from = from.bytes().add(row * row_bytes);
-                            let to = to.bytes().add(i * row_bytes);
-                            std::ptr::copy_nonoverlapping(from, to, row_bytes);
-                        }
-                    }
-                });
+            Step::GatherRows(step) => {
+                // SAFETY: as for the caller.
+                unsafe { step.run(c) };
+            }
+            Step::Scatter(step) => {
+                // SAFETY: as for the caller.
+                unsafe { step.run(c) };
+            }
+            Step::Scan(step) => {
+                // SAFETY: as for the caller.
+                unsafe { step.run(c) };
+            }
+            Step::Mix(step) => {
+                // SAFETY: as for the caller.
+                unsafe { step.run(c) };
+            }
+            Step::Lines(step) => {
+                // SAFETY: as for the caller.
+                unsafe { step.run(c) };
             }
             Step::Pick { x, indices, output } => {
                 // SAFETY: the plan places as many indices and results as x has rows; every
@@ -311,16 +345,17 @@ impl Step {
                     }
                 }
             }
-            Step::Move { from, to, width } => {
-                let (source, target) = (c.pointers[from.0], c.pointers[to.0]);
-                for (i, j) in walk(&from.1).zip(walk(&to.1)) {
-                    // SAFETY: both views stay inside their node's memory.
-                    unsafe {
-                        let from = source.offset(i * *width as isize);
-                        let to = target.offset(j * *width as isize);
-                        std::ptr::copy_nonoverlapping(from, to, *width);
-                    }
-                }
+            Step::Move { from, to, transfer } => {
+                // SAFETY: both views stay inside their node's memory, and the nodes are apart.
+                unsafe { transfer.run(c.team, at(*from), at(*to)) };
+            }
+            Step::Part(step) => {
+                // SAFETY: as for the caller.
+                unsafe { step.run(c)? };
+            }
+            Step::Ints(step) => {
+                // SAFETY: as for the caller.
+                unsafe { step.run(c) };
             }
             Step::Fallback(fallback) => {
                 // SAFETY: as for the caller.
@@ -347,7 +382,8 @@ impl Table {
     }
 }
 
-fn clamp(index: i32, len: usize) -> usize {
+/// An index counted from the end if it is negative, and moved into an axis.
+pub(super) fn clamp(index: i32, len: usize) -> usize {
     let index = index as isize;
     let index = if index < 0 { index + len as isize } else { index };
     index.clamp(0, len as isize - 1) as usize

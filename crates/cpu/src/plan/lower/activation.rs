@@ -134,11 +134,11 @@ impl Lower<'_> {
         Ok(Some(self.reshaped(&vector, &shape)))
     }
 
-    fn one(&mut self, op: Unary, x: Val, name: &str) -> Val {
+    pub(super) fn one(&mut self, op: Unary, x: Val, name: &str) -> Val {
         self.f32_map(MapOp::Unary(op), &[x], name)
     }
 
-    fn two(&mut self, op: Binary, x: Val, y: Val, name: &str) -> Val {
+    pub(super) fn two(&mut self, op: Binary, x: Val, y: Val, name: &str) -> Val {
         self.f32_map(MapOp::Binary(op), &[x, y], name)
     }
 

@@ -95,7 +95,7 @@ impl Lower<'_> {
             self.matrix_product(weight, windows, None, &wide, product_type, &name)
         };
         let out = self.reshaped(&out, &dims);
-        Ok(Some(self.biased(out, bias, &dims, dtype, &name)))
+        Ok(Some(self.with_bias(out, bias, &dims, dtype, &name)))
     }
 
     /// The result of `conv_transpose`, or `None` if it is left to the interpreter.
@@ -135,7 +135,7 @@ impl Lower<'_> {
             let product_type = if bias.is_some() { DataType::Fp32 } else { dtype };
             let out = self.matrix_product(weight, columns, None, &wide, product_type, &name);
             let out = self.reshaped(&out, &dims);
-            return Ok(Some(self.biased(out, bias, &dims, dtype, &name)));
+            return Ok(Some(self.with_bias(out, bias, &dims, dtype, &name)));
         }
         let columns = self.matrix_product(weight, columns, None, &wide, DataType::Fp32, &name);
         let channels = [&[batch, groups * outputs * taps], &space[..]].concat();
@@ -160,7 +160,7 @@ impl Lower<'_> {
     }
 
     /// With a number added to every channel.
-    fn biased(
+    fn with_bias(
         &mut self,
         out: Val,
         bias: Option<Val>,

@@ -27,9 +27,7 @@ impl Lower<'_> {
         if operation.op == Op::Cast {
             let from = self.node_dtype(&args[0]);
             // f32 holds every element that is converted, or rounds it as the conversion would.
-            let native = is_mapped(from) || from == DataType::Int32;
-            let not_zero = dtype == DataType::Bool && from != DataType::Bool;
-            if !native || not_zero {
+            if !is_mapped(from) && from != DataType::Int32 {
                 return Ok(None);
             }
             return Ok(Some(self.graph.add(Kind::Map(MapOp::Copy, args), &dims, dtype, &name)));

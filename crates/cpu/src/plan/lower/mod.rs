@@ -7,12 +7,18 @@ mod activation;
 mod conv;
 mod elementwise;
 mod index;
+mod ints;
+mod lines;
 mod movement;
 mod nested;
 mod pixels;
 mod product;
 mod quantized;
+mod recurrent;
 mod reduce;
+mod resize;
+mod selected;
+mod update;
 mod window;
 
 use super::graph::{Call, Graph, Kind, NodeId, Val};
@@ -115,6 +121,7 @@ fn is_movement(op: Op) -> bool {
             | Squeeze
             | SliceByIndex
             | SliceBySize
+            | SliceUpdate
             | Split
             | Concat
             | Tile
@@ -273,8 +280,17 @@ impl Lower<'_> {
             ScaledDotProductAttention => one(self.attention(operation)?),
             Conv => one(self.conv(operation)?),
             ConvTranspose => one(self.conv_transpose(operation)?),
+            UpsampleNearestNeighbor
+            | UpsampleBilinear
+            | ResizeNearestNeighbor
+            | ResizeBilinear
+            | Resize => one(self.resize(operation)?),
+            Fill | FillLike | BandPart | OneHot => one(self.selected(operation)?),
             MaxPool | AvgPool | L2Pool => one(self.pool(operation)?),
+            Lstm | Gru | Rnn => self.recurrent(operation)?,
             Quantize | Dequantize => one(self.quantization(operation)?),
+            ReduceArgmax | ReduceArgmin | Cumsum | Argsort | Topk => self.along(operation)?,
+            ReduceProd => one(self.exact_reduction(operation)?),
             Softmax | ReduceSum | ReduceMean | ReduceMax | ReduceMin | ReduceLogSumExp
             | LayerNorm => one(self.reduction(operation)?),
             ReduceL1Norm | ReduceL2Norm | ReduceLogSum | ReduceSumSquare | InstanceNorm
@@ -285,8 +301,13 @@ impl Lower<'_> {
             LogicalXor | Ceil | Round | Exp2 | Elu | LeakyRelu | Prelu | Relu6 | ClampedRelu
             | LinearActivation | ScaledTanh | SigmoidHard | Softplus | SoftplusParametric
             | Softsign | Threshold | ThresholdedRelu => one(self.activation(operation)?),
-            Gather | GatherAlongAxis | Scatter | ScatterAlongAxis => one(self.index(operation)?),
-            _ => one(self.elementwise(operation)?),
+            Gather | GatherAlongAxis | GatherNd | Scatter | ScatterAlongAxis | ScatterNd => {
+                one(self.index(operation)?)
+            }
+            _ => match self.ints(operation)? {
+                Some(val) => Some(vec![val]),
+                None => one(self.elementwise(operation)?),
+            },
         })
     }
 

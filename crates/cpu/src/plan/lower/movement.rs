@@ -1,9 +1,10 @@
 //! Ops that only move elements: views where strides can say it, copies where they cannot.
 
 use super::Lower;
+use super::update::is_known;
 use crate::plan::graph::{Kind, Val};
 use crate::plan::view::View;
-use mil::{Op, Operation};
+use mil::{Op, Operation, Tensor};
 use runtime::Error;
 
 impl Lower<'_> {
@@ -30,6 +31,10 @@ impl Lower<'_> {
             Op::Reshape | Op::ExpandDims | Op::Squeeze | Op::ReshapeLike | Op::Flatten2d => {
                 let dims = self.result(operation)?.1;
                 Some(vec![self.reshaped(&x, &dims)])
+            }
+            Op::SliceUpdate => self.slice_update(operation, &x)?.map(|v| vec![v]),
+            Op::SliceByIndex | Op::SliceBySize if !is_known(&self.params(operation)) => {
+                self.slice_at(operation, &x)?.map(|v| vec![v])
             }
             Op::SliceByIndex | Op::SliceBySize => {
                 let axes = mil::shape::resolve_slice(&self.params(operation), &x.view.dims)?;
@@ -86,6 +91,13 @@ impl Lower<'_> {
     /// A dense copy. Axes of size 1 take no part, so that the copy has as few axes as can be.
     pub(super) fn copied(&mut self, x: &Val) -> Val {
         let name = self.graph.nodes[x.node].name.clone();
+        // Of a constant it is made now, unless that repeats elements.
+        if let Kind::Constant(whole) = &self.graph.nodes[x.node].kind
+            && x.view.count() <= whole.count()
+            && let Some(tensor) = self.materialized(x)
+        {
+            return self.constant_node(&tensor, &name);
+        }
         let mut view = x.view.clone();
         for axis in (0..view.dims.len()).rev().filter(|&a| x.view.dims[a] == 1) {
             view = view.drop_axis(axis);
@@ -94,6 +106,28 @@ impl Lower<'_> {
         let copy = self.graph.copy(from, &name);
         let view = copy.view.reshape(&x.view.dims).expect("a dense view takes any shape");
         Val { node: copy.node, view }
+    }
+
+    /// The elements of a value that is a constant.
+    pub(super) fn materialized(&self, val: &Val) -> Option<Tensor> {
+        let Kind::Constant(tensor) = &self.graph.nodes[val.node].kind else { return None };
+        let width = tensor.dtype().bits() / 8;
+        if width == 0 || !tensor.dtype().bits().is_multiple_of(8) {
+            return None;
+        }
+        if val.view.is_dense() && val.view.count() == tensor.count() {
+            return tensor.clone().reshaped(&val.view.dims).ok();
+        }
+        let mut bytes = Vec::with_capacity(val.view.count() * width);
+        let walk = crate::plan::walk::Walk::new(&val.view.dims, [&val.view.strides]);
+        let [step] = walk.line().1;
+        walk.lines(0..walk.count(), |[first], count| {
+            for i in 0..count as isize {
+                let at = (val.view.offset + first + i * step) as usize * width;
+                bytes.extend_from_slice(&tensor.bytes()[at..at + width]);
+            }
+        });
+        Tensor::from_bytes(tensor.dtype(), &val.view.dims, bytes).ok()
     }
 
     /// Repetition is a broadcast over an axis put before each repeated one.
@@ -130,9 +164,7 @@ impl Lower<'_> {
         let (name, dims, dtype) = self.result(operation)?;
         let params = self.params(operation);
         let axis = params.axis("axis", dims.len())?;
-        if params.bool("interleave")? {
-            return Ok(None);
-        }
+        let interleave = params.bool("interleave")?;
         let Some(values) = operation.inputs.get("values") else { return Ok(None) };
         let mut parts = vec![];
         for operand in values.operands() {
@@ -140,24 +172,79 @@ impl Lower<'_> {
             let part = if part.view.dims.is_empty() { self.reshaped(&part, &[1]) } else { part };
             parts.push(part);
         }
+        if interleave {
+            // Element after element: along an axis of its own behind the one that is joined.
+            let mut wide = parts[0].view.dims.clone();
+            wide.insert(axis + 1, parts.len());
+            let apart = |part: &Val| Val { node: part.node, view: part.view.insert_axis(axis + 1) };
+            let parts: Vec<Val> = parts.iter().map(apart).collect();
+            if parts.iter().any(|part| part.view.dims[axis] != wide[axis]) {
+                return Ok(None);
+            }
+            let out = self.graph.add(Kind::Concat(parts, axis + 1), &wide, dtype, &name);
+            return Ok(Some(vec![self.reshaped(&out, &dims)]));
+        }
         Ok(Some(vec![self.graph.add(Kind::Concat(parts, axis), &dims, dtype, &name)]))
     }
 
     /// Constant padding: the operand joined with constants along each padded axis.
     fn pad(&mut self, operation: &Operation, x: &Val) -> Result<Option<Val>, Error> {
         let params = self.params(operation);
-        if params.string("mode")? != "constant" || !params.is_known("pad") {
+        if !params.is_known("pad") || self.node_dtype(x).bits() < 8 {
             return Ok(None);
         }
-        let pad = params.need_ints("pad")?;
-        let fill = params.float("constant_val")?;
-        if !self.node_dtype(x).is_float() || pad.iter().any(|&p| p < 0) {
+        let (pad, mode) = (params.need_ints("pad")?, params.string("mode")?);
+        if pad.iter().any(|&p| p < 0) {
             return Ok(None);
         }
         let amounts: Vec<(usize, usize)> =
             pad.chunks_exact(2).map(|p| (p[0] as usize, p[1] as usize)).collect();
         let name = self.name(operation.output());
-        Ok(Some(self.padded(x, &amounts, fill, &name)))
+        if mode == "constant" {
+            let fill = params.float("constant_val")?;
+            return Ok(Some(self.padded(x, &amounts, fill, &name)));
+        }
+        Ok(self.extended(x, &amounts, mode == "reflect", &name))
+    }
+
+    /// x with the last axes extended by (before, after) of its own elements: mirrored at the first
+    /// and last ones, or these repeated. `None` if an axis has not as many.
+    fn extended(
+        &mut self,
+        x: &Val,
+        amounts: &[(usize, usize)],
+        mirrored: bool,
+        name: &str,
+    ) -> Option<Val> {
+        let (dtype, first) = (self.node_dtype(x), x.view.dims.len() - amounts.len());
+        let mut out = x.clone();
+        for (axis, &(before, after)) in (first..).zip(amounts) {
+            let n = out.view.dims[axis];
+            if before + after == 0 {
+                continue;
+            }
+            if n == 0 || mirrored && before.max(after) >= n {
+                return None;
+            }
+            let view = &out.view;
+            let mut dims = view.dims.clone();
+            let ends = if mirrored {
+                [
+                    view.slice(axis, before, -1, before),
+                    view.slice(axis, n.saturating_sub(2), -1, after),
+                ]
+            } else {
+                [(0, before), (n - 1, after)].map(|(at, count)| {
+                    dims[axis] = count;
+                    view.slice(axis, at, 1, 1).broadcast(&dims)
+                })
+            };
+            let views = [&ends[0], view, &ends[1]].into_iter().filter(|view| view.dims[axis] > 0);
+            let parts = views.map(|view| Val { node: out.node, view: view.clone() }).collect();
+            dims[axis] = n + before + after;
+            out = self.graph.add(Kind::Concat(parts, axis), &dims, dtype, name);
+        }
+        Some(out)
     }
 
     /// x with the last axes extended by (before, after) each.
@@ -178,9 +265,9 @@ impl Lower<'_> {
                 if amount == 0 {
                     continue;
                 }
-                let tensor = match dtype.is_int() {
-                    true => mil::Tensor::from_i64s(dtype, &[], &[fill as i64]),
-                    false => Ok(mil::Tensor::float(dtype, fill)),
+                let tensor = match dtype.is_float() {
+                    true => Ok(mil::Tensor::float(dtype, fill)),
+                    false => mil::Tensor::from_i64s(dtype, &[], &[fill as i64]),
                 };
                 let tensor = tensor.expect("a number of this type");
                 let constant = self.constant_node(&tensor, "padding");

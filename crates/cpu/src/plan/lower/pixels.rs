@@ -37,9 +37,6 @@ impl Lower<'_> {
             }
             op => {
                 let padded = layout.margins != [(0, 0); 2];
-                if padded && !self.node_dtype(&x).is_float() {
-                    return Ok(None);
-                }
                 let x = if padded { self.padded(&x, &layout.margins, 0.0, &name) } else { x };
                 let (h, w) = (x.view.dims[2] / height, x.view.dims[3] / width);
                 let x = self.reshaped(&x, &[n, c, h, height, w, width]);

@@ -14,7 +14,10 @@ impl Lower<'_> {
         let x = self.need(operation, "x")?;
         let rank = x.view.dims.len();
         let float = matches!(self.node_dtype(&x), DataType::Fp32 | DataType::Fp16 | DataType::Bf16);
-        if !float || x.view.count() == 0 || rank == 0 {
+        if !float {
+            return self.exact_reduction(operation);
+        }
+        if x.view.count() == 0 || rank == 0 {
             return Ok(None);
         }
         let params = self.params(operation);
@@ -256,7 +259,7 @@ impl Lower<'_> {
     }
 
     /// x as rows over `axes`: the other axes first, then one axis that runs over `axes`.
-    fn rows(&mut self, x: &Val, axes: &[usize]) -> Val {
+    pub(super) fn rows(&mut self, x: &Val, axes: &[usize]) -> Val {
         let rank = x.view.dims.len();
         let kept: Vec<usize> = (0..rank).filter(|a| !axes.contains(a)).collect();
         let perm: Vec<usize> = kept.iter().chain(axes).copied().collect();
@@ -267,7 +270,7 @@ impl Lower<'_> {
     }
 
     /// The opposite of [`Self::rows`] for a result that is as large as x: dims of x.
-    fn unrowed(&mut self, rows: Val, axes: &[usize], dims: &[usize]) -> Val {
+    pub(super) fn unrowed(&mut self, rows: Val, axes: &[usize], dims: &[usize]) -> Val {
         let rank = dims.len();
         let kept: Vec<usize> = (0..rank).filter(|a| !axes.contains(a)).collect();
         let order: Vec<usize> = kept.iter().chain(axes).copied().collect();
