@@ -1,5 +1,6 @@
 //! From a function to its steps.
 
+use super::constant::Constant;
 use super::fuse::{self, Unit, UnitKind};
 use super::graph::{Graph, Kind, NodeId, Product, Val};
 use super::int_step::IntStep;
@@ -19,7 +20,7 @@ use super::view::View;
 use super::walk::Walk;
 use super::{body, emit_rows, scan};
 use crate::format::Format;
-use crate::gemm::{self, AlignedBytes};
+use crate::gemm;
 use crate::ints::IntOp;
 use crate::isa::Isa;
 use mil::{DataType, Function, Op, ValueId};
@@ -41,7 +42,7 @@ pub(crate) struct Plan {
     pub input_types: Vec<(DataType, Vec<usize>)>,
     pub output_types: Vec<(DataType, Vec<usize>)>,
     /// Constants by slot.
-    pub constants: Vec<AlignedBytes>,
+    pub constants: Vec<Constant>,
     /// What is packed once per update.
     pub packs: Vec<Pack>,
     /// The same for integer products.
@@ -138,9 +139,7 @@ pub(crate) fn compile(
     for (node, n) in graph.nodes.iter().enumerate().filter(|(node, _)| uses[*node] > 0) {
         if let Kind::Constant(tensor) = &n.kind {
             constant_of.insert(node, constants.len());
-            let mut bytes = AlignedBytes::new(tensor.bytes().len());
-            bytes.copy_from_slice(tensor.bytes());
-            constants.push(bytes);
+            constants.push(Constant::new(tensor));
         }
     }
     let mut build = Build::new(&graph, &places, isa, threads, &function.name);

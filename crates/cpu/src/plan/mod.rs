@@ -7,6 +7,7 @@
 
 mod body;
 mod build;
+mod constant;
 mod cost;
 mod emit_rows;
 mod fuse;
