@@ -10,6 +10,8 @@
 mod lanes;
 mod plane;
 mod spread;
+#[cfg(test)]
+mod tests;
 
 use crate::element::{Bf16, F16};
 use crate::format::Format;
