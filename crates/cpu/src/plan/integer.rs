@@ -1,8 +1,9 @@
 //! Integer products: those of a program that says so, and those that the caller's options allow.
 
-use super::build::{Build, PackSource};
+use super::build::Build;
 use super::graph::{Graph, Kind, MapOp, NodeId, Product, Val};
 use super::place::Location;
+use super::products::PackSource;
 use super::step::Step;
 use crate::gemm;
 use crate::gemm::int8::{self, Activations, Description, Output, Requantize, Side};
