@@ -108,11 +108,23 @@ impl Compiled {
 struct OnDevice {
     executable: Arc<dyn Executable>,
     states: Vec<passes::states::State>,
+    /// For each state whether it is updated in place.
+    in_place: Vec<bool>,
     inputs: Vec<(Port, Surface)>,
     outputs: Vec<(Port, Surface)>,
-    /// One for each side that states are read from; made when it is wanted.
-    requests: [Option<Box<dyn Request>>; 2],
+    /// Made when they are wanted.
+    requests: Vec<Ready>,
 }
+
+/// A request that reads the states from the sides that hold them.
+struct Ready {
+    sides: Vec<Option<usize>>,
+    request: Box<dyn Request>,
+}
+
+/// The most requests that are kept: all states are on one side or on the other, unless other forms
+/// turn some of them only.
+const REQUESTS: usize = 2;
 
 impl OnDevice {
     fn new(
@@ -133,7 +145,9 @@ impl OnDevice {
             message: error.to_string(),
         })?;
         let weights = weights.clone();
-        let options = CompileOptions { weights, constants, ..CompileOptions::default() };
+        let pair = |state: &passes::states::State| (state.name.clone(), state.after.clone());
+        let in_place = states.iter().map(pair).collect();
+        let options = CompileOptions { weights, constants, in_place, ..CompileOptions::default() };
         let executable = device.compile(&program, name, &options)?;
         let is_state = |port: &Port| {
             states.iter().any(|state| state.name == port.name || state.after == port.name)
@@ -144,37 +158,47 @@ impl OnDevice {
         };
         let inputs = surfaces(executable.inputs())?;
         let outputs = surfaces(executable.outputs())?;
-        Ok(OnDevice { executable, states, inputs, outputs, requests: [None, None] })
+        let is_updated = |state: &passes::states::State| {
+            let outputs = executable.in_place().iter().map(|pair| pair.1);
+            outputs.map(|index| &executable.outputs()[index]).any(|port| port.name == state.after)
+        };
+        let in_place = states.iter().map(is_updated).collect();
+        Ok(OnDevice { executable, states, in_place, inputs, outputs, requests: vec![] })
     }
 
-    fn request(&mut self, states: &States) -> Result<&mut dyn Request, Error> {
-        let side = states.side;
-        if self.requests[side].is_none() {
-            let mut bindings = Bindings::new();
-            for (port, surface) in &self.inputs {
-                bindings = bindings.input(&port.name, surface);
-            }
-            for (port, surface) in &self.outputs {
-                bindings = bindings.output(&port.name, surface);
-            }
-            for state in &self.states {
-                if let Some(before) = states.surface(&state.name, side) {
-                    bindings = bindings.input(&state.name, before);
-                }
-                if let Some(after) = states.surface(&state.name, 1 - side) {
-                    bindings = bindings.output(&state.after, after);
-                }
-            }
-            self.requests[side] = Some(self.executable.clone().bind(bindings)?);
+    fn request(&mut self, states: &mut States) -> Result<&mut dyn Request, Error> {
+        let sides: Vec<Option<usize>> = self.states.iter().map(|s| states.side(&s.name)).collect();
+        if let Some(at) = self.requests.iter().position(|ready| ready.sides == sides) {
+            return Ok(&mut *self.requests[at].request);
         }
-        Ok(&mut **self.requests[side].as_mut().expect("it was made above"))
+        let mut bindings = Bindings::new();
+        for (port, surface) in &self.inputs {
+            bindings = bindings.input(&port.name, surface);
+        }
+        for (port, surface) in &self.outputs {
+            bindings = bindings.output(&port.name, surface);
+        }
+        for (state, in_place) in self.states.iter().zip(&self.in_place) {
+            let Some(before) = states.before(&state.name).cloned() else { continue };
+            let after = if *in_place { Some(before.clone()) } else { states.after(&state.name)? };
+            bindings = bindings.input(&state.name, &before);
+            bindings = bindings.output(&state.after, &after.expect("the state is known"));
+        }
+        let request = self.executable.clone().bind(bindings)?;
+        if self.requests.len() == REQUESTS {
+            self.requests.remove(0);
+        }
+        self.requests.push(Ready { sides, request });
+        Ok(&mut *self.requests.last_mut().expect("it was pushed").request)
     }
 
     fn evaluate(&mut self, inputs: &Tensors, states: &mut States) -> Result<Results, Error> {
         write(&self.inputs, inputs)?;
         self.request(states)?.evaluate(Accumulation::Replace)?;
-        if !states.is_empty() {
-            states.side = 1 - states.side;
+        for (state, in_place) in self.states.iter().zip(&self.in_place) {
+            if !in_place {
+                states.turn(&state.name);
+            }
         }
         Ok(Results { outputs: read(&self.outputs)?, ..Results::default() })
     }

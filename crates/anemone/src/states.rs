@@ -5,12 +5,11 @@ use mil::{Function, Tensor, TensorType, Type};
 use std::collections::BTreeMap;
 use surface::Surface;
 
-/// The states of a function. Each has two surfaces: an evaluation reads one side and writes the
-/// other, and then the sides change, so that none is ever copied and one that fails changes none.
+/// The states of a function. Each has a surface, which an evaluation may update in place, and a
+/// second one where none does: it reads one side and writes the other, and then the sides change. So
+/// no state is copied, and an evaluation that fails changes none.
 #[derive(Default)]
 pub(crate) struct States {
-    /// The side that holds the values, 0 or 1.
-    pub side: usize,
     cells: BTreeMap<String, Cell>,
 }
 
@@ -18,7 +17,16 @@ struct Cell {
     ty: TensorType,
     dims: Vec<usize>,
     bytes: usize,
-    sides: [Surface; 2],
+    /// The side that holds the value, 0 or 1.
+    side: usize,
+    /// The other one is made when it is first wanted.
+    sides: [Option<Surface>; 2],
+}
+
+impl Cell {
+    fn current(&self) -> &Surface {
+        self.sides[self.side].as_ref().expect("the side that holds the value was made")
+    }
 }
 
 impl States {
@@ -33,8 +41,9 @@ impl States {
             let dims = ty.fixed_dims().ok_or_else(refused)?;
             let bytes = mil::element_count(&dims).and_then(|count| ty.dtype.packed_bytes(count));
             let bytes = bytes.filter(|_| ty.dtype != mil::DataType::String).ok_or_else(refused)?;
-            let sides = [Surface::new(bytes)?, Surface::new(bytes)?];
-            states.cells.insert(value.name.clone(), Cell { ty, dims, bytes, sides });
+            let sides = [Some(Surface::new(bytes)?), None];
+            let cell = Cell { ty, dims, bytes, side: 0, sides };
+            states.cells.insert(value.name.clone(), cell);
         }
         Ok(states)
     }
@@ -43,24 +52,42 @@ impl States {
         self.cells.keys()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.cells.is_empty()
-    }
-
     pub fn ty(&self, name: &str) -> Option<&TensorType> {
         Some(&self.cells.get(name)?.ty)
     }
 
-    /// The surface of one side of a state.
-    pub fn surface(&self, name: &str, side: usize) -> Option<&Surface> {
-        Some(&self.cells.get(name)?.sides[side])
+    /// The side of a state that holds its value.
+    pub fn side(&self, name: &str) -> Option<usize> {
+        Some(self.cells.get(name)?.side)
+    }
+
+    /// The surface that holds a state's value.
+    pub fn before(&self, name: &str) -> Option<&Surface> {
+        Some(self.cells.get(name)?.current())
+    }
+
+    /// The other surface of a state, which may hold its next value.
+    pub fn after(&mut self, name: &str) -> Result<Option<Surface>, Error> {
+        let Some(cell) = self.cells.get_mut(name) else { return Ok(None) };
+        let other = &mut cell.sides[1 - cell.side];
+        if other.is_none() {
+            *other = Some(Surface::new(cell.bytes)?);
+        }
+        Ok(other.clone())
+    }
+
+    /// Makes the next value of a state its value.
+    pub fn turn(&mut self, name: &str) {
+        if let Some(cell) = self.cells.get_mut(name) {
+            cell.side = 1 - cell.side;
+        }
     }
 
     /// Writes values that have the states' types.
     pub fn set(&self, values: &Tensors) -> Result<(), Error> {
         for (name, tensor) in values {
             if let Some(cell) = self.cells.get(name) {
-                cell.sides[self.side].write()?[..cell.bytes].copy_from_slice(tensor.bytes());
+                cell.current().write()?[..cell.bytes].copy_from_slice(tensor.bytes());
             }
         }
         Ok(())
@@ -68,14 +95,14 @@ impl States {
 
     pub fn reset(&self) -> Result<(), Error> {
         for cell in self.cells.values() {
-            cell.sides[self.side].write()?.fill(0);
+            cell.current().write()?.fill(0);
         }
         Ok(())
     }
 
     pub fn get(&self, name: &str) -> Result<Option<Tensor>, Error> {
         let Some(cell) = self.cells.get(name) else { return Ok(None) };
-        let bytes = cell.sides[self.side].read()?[..cell.bytes].to_vec();
+        let bytes = cell.current().read()?[..cell.bytes].to_vec();
         let tensor = Tensor::from_bytes(cell.ty.dtype, &cell.dims, bytes);
         Ok(Some(tensor.expect("the surface was made for this type")))
     }

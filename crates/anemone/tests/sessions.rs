@@ -332,3 +332,49 @@ fn sessions_go_from_thread_to_thread() {
     let out = std::thread::spawn(move || session.predict([("x", fp32(&[2], &[1., 2.]))]));
     assert_eq!(out.join().unwrap().unwrap().outputs["after"].to_f64s(), [1., 2.]);
 }
+
+/// A cache of rows that each call writes one of, at a computed place, as language models have them.
+const CACHE: &str =
+    "func main<ios18>(state<tensor<fp16, [4, 2]>> rows, state<tensor<fp16, [4, 2]>> twice, \
+    tensor<int32, [1]> at, tensor<fp16, [1, 2]> x) {
+    tensor<int32, [1]> next = add(x = at, y = tensor<int32, [1]>([1]));
+    tensor<int32, [2]> begin = concat(values = (at, tensor<int32, [1]>([0])), axis = int32(0));
+    tensor<int32, [2]> end = concat(values = (next, tensor<int32, [1]>([2])), axis = int32(0));
+    tensor<fp16, [4, 2]> old = read_state(input = rows);
+    tensor<fp16, [2]> before = reduce_sum(x = old, axes = tensor<int32, [1]>([0]));
+    tensor<fp16, [4, 2]> new = slice_update(x = old, update = x, begin = begin, end = end);
+    write_state(input = rows, data = new);
+    tensor<fp16, [4, 2]> other = read_state(input = twice);
+    tensor<fp16, [4, 2]> doubled = slice_update(x = other, update = x, begin = begin, end = end);
+    write_state(input = twice, data = doubled);
+    tensor<fp16, [2]> after = reduce_sum(x = new, axes = tensor<int32, [1]>([0]));
+} -> (before, after);";
+
+#[test]
+fn states_are_updated_in_place_and_a_call_that_fails_leaves_them() {
+    for device in devices() {
+        let mut session = text(CACHE).session_with(on(&device)).unwrap();
+        let mut rows = [[0.; 2]; 4];
+        for (at, x) in [(2, [1., 2.]), (0, [3., 4.]), (2, [5., 6.]), (3, [7., 8.])] {
+            let sum = |rows: &[[f64; 2]; 4]| [0, 1].map(|i| rows.iter().map(|row| row[i]).sum());
+            let before: [f64; 2] = sum(&rows);
+            rows[at] = x;
+            let after: [f64; 2] = sum(&rows);
+            let inputs = |at: i64| [("at", Tensor::int32s(&[at])), ("x", fp32(&[1, 2], &x))];
+            let out = session.predict(inputs(at as i64)).unwrap();
+            assert_eq!(out.outputs["before"].to_f64s(), before, "{device:?}");
+            assert_eq!(out.outputs["after"].to_f64s(), after, "{device:?}");
+            // There is no fifth row.
+            assert!(session.predict(inputs(4)).is_err(), "{device:?}");
+            for name in ["rows", "twice"] {
+                assert_eq!(session.states().unwrap()[name].to_f64s(), rows.concat(), "{device:?}");
+            }
+        }
+        session.set_state("rows", fp32(&[4, 2], &[1.; 8])).unwrap();
+        let inputs = [("at", Tensor::int32s(&[1])), ("x", fp32(&[1, 2], &[0., 9.]))];
+        let out = session.predict(inputs).unwrap();
+        assert_eq!(out.outputs["after"].to_f64s(), [3., 12.], "{device:?}");
+        session.reset().unwrap();
+        assert_eq!(session.states().unwrap()["rows"].to_f64s(), [0.; 8], "{device:?}");
+    }
+}

@@ -264,13 +264,22 @@ impl Executable for Compiled {
         self.plan.operations.iter().map(place).collect()
     }
 
+    fn in_place(&self) -> &[(usize, usize)] {
+        &self.plan.in_place
+    }
+
     fn scratch_bytes(&self) -> usize {
         let own = self.shared.team.threads() * self.plan.own.total();
         self.plan.arena_bytes + self.plan.product_bytes + self.plan.row_bytes + own
     }
 
     fn bind(self: Arc<Self>, bindings: Bindings) -> Result<Box<dyn Request>, Error> {
-        let (inputs, outputs) = bindings.resolve(&self.name, &self.inputs, &self.outputs)?;
+        let (inputs, outputs) = bindings.resolve_in_place(
+            &self.name,
+            &self.inputs,
+            &self.outputs,
+            &self.plan.in_place,
+        )?;
         let Shared { isa, packed_bytes, .. } = &*self.shared;
         let refused = |message: String| Error::Unsupported {
             device: "cpu".into(),
@@ -410,14 +419,22 @@ impl Bound {
         for (port, surface) in compiled.outputs.iter().zip(&self.outputs) {
             self.writing.push(surface.write().map_err(|e| surface_error(port, e))?);
         }
-        for (port, surface) in compiled.inputs.iter().zip(&self.inputs) {
-            self.reading.push(surface.read().map_err(|e| surface_error(port, e))?);
+        let in_place = |index: usize| compiled.plan.in_place.iter().any(|pair| pair.0 == index);
+        for (index, (port, surface)) in compiled.inputs.iter().zip(&self.inputs).enumerate() {
+            if !in_place(index) {
+                self.reading.push(surface.read().map_err(|e| surface_error(port, e))?);
+            }
         }
         let mut memory = compiled.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let Memory { arena, products, rows, own } = &mut *memory;
         self.pointers.push(arena.as_mut_ptr());
-        // Inputs are only read: no step of a plan has one as its target.
-        self.pointers.extend(self.reading.iter().map(|r| r.as_ptr().cast_mut()));
+        // Inputs are only read: no step of a plan has one as its target. Those that are updated
+        // where they are stand among the outputs.
+        let mut reading = self.reading.iter();
+        self.pointers.extend((0..compiled.inputs.len()).map(|index| {
+            let guard = if in_place(index) { None } else { reading.next() };
+            guard.map_or(std::ptr::null_mut(), |guard| guard.as_ptr().cast_mut())
+        }));
         self.pointers.extend(self.writing.iter_mut().map(|w| w.as_mut_ptr()));
         let constants = compiled.plan.constants.iter();
         self.pointers.extend(constants.map(|c| c.bytes().as_ptr().cast_mut()));

@@ -46,6 +46,10 @@ pub struct CompileOptions {
     pub products: Products,
     /// Outputs that [`Accumulation::Add`] adds to instead of replacing.
     pub accumulators: Vec<String>,
+    /// Pairs of an input and an output that the caller lets have one surface, in which the output
+    /// then takes the input's place, as what a state becomes takes the place of what it was.
+    /// [`Executable::in_place`] says for which of them the device wants that.
+    pub in_place: Vec<(String, String)>,
     /// Inputs whose value is known now. They are no ports; shapes may depend on them.
     pub constants: BTreeMap<String, mil::Tensor>,
     /// Where the program's weight files are.
@@ -83,9 +87,14 @@ impl CompileOptions {
     /// If one is not: a name that means nothing is a mistake of the caller.
     pub fn check(&self, function: &mil::Function) -> Result<(), Error> {
         let kernel = || function.name.clone();
-        let inputs = self.parameters.iter().chain(self.constants.keys());
+        let updated = self.in_place.iter().map(|(input, _)| input);
+        let inputs = self.parameters.iter().chain(self.constants.keys()).chain(updated);
         if let Some(name) = inputs.into_iter().find(|name| function.input(name).is_none()) {
             let message = format!("no input is called `{name}`");
+            return Err(Error::Bind { kernel: kernel(), message });
+        }
+        if let Some((_, name)) = self.in_place.iter().find(|(_, o)| function.output(o).is_none()) {
+            let message = format!("no output is called `{name}`");
             return Err(Error::Bind { kernel: kernel(), message });
         }
         for name in &self.accumulators {
@@ -115,6 +124,13 @@ pub trait Executable: Send + Sync {
     /// Outputs in order of declaration.
     fn outputs(&self) -> &[Port];
 
+    /// Inputs and outputs, by index, that must be bound to one surface: of those of
+    /// [`CompileOptions::in_place`] the ones for which that saves a copy. An evaluation that fails
+    /// leaves such a surface as it was.
+    fn in_place(&self) -> &[(usize, usize)] {
+        &[]
+    }
+
     /// Where every operation runs, in order.
     fn placement(&self) -> Vec<Placement>;
 
@@ -125,7 +141,8 @@ pub trait Executable: Send + Sync {
     ///
     /// # Errors
     /// If a name is missing or unknown, a surface is smaller than its port, or one surface is
-    /// bound both to an input and to an output.
+    /// bound both to an input and to an output that are not [`Executable::in_place`], or these are
+    /// bound to two.
     fn bind(self: Arc<Self>, bindings: Bindings) -> Result<Box<dyn Request>, Error>;
 }
 
@@ -221,6 +238,20 @@ impl Bindings {
         inputs: &[Port],
         outputs: &[Port],
     ) -> Result<(Vec<Surface>, Vec<Surface>), Error> {
+        self.resolve_in_place(kernel, inputs, outputs, &[])
+    }
+
+    /// The same for an executable that updates inputs where they are.
+    ///
+    /// # Errors
+    /// As [`Executable::bind`].
+    pub fn resolve_in_place(
+        &self,
+        kernel: &str,
+        inputs: &[Port],
+        outputs: &[Port],
+        in_place: &[(usize, usize)],
+    ) -> Result<(Vec<Surface>, Vec<Surface>), Error> {
         let error = |message| Error::Bind { kernel: kernel.to_owned(), message };
         let pick = |kind: &str, ports: &[Port], surfaces: &BTreeMap<String, Surface>| {
             if let Some(name) = surfaces.keys().find(|n| !ports.iter().any(|p| p.name == **n)) {
@@ -242,7 +273,16 @@ impl Bindings {
         let ins = pick("input", inputs, &self.inputs)?;
         let outs = pick("output", outputs, &self.outputs)?;
         for (i, out) in outs.iter().enumerate() {
-            let shared = ins.iter().chain(&outs[..i]).any(|other| other.same(out));
+            let own = in_place.iter().find(|pair| pair.1 == i).map(|pair| pair.0);
+            if let Some(input) = own.filter(|&input| !ins[input].same(out)) {
+                let (input, name) = (&inputs[input].name, &outputs[i].name);
+                return Err(error(format!(
+                    "output `{name}` takes the place of input `{input}`, whose surface is another"
+                )));
+            }
+            let others = ins.iter().enumerate().filter(|(input, _)| own != Some(*input));
+            let others = others.map(|(_, surface)| surface);
+            let shared = others.chain(&outs[..i]).any(|other| other.same(out));
             if shared && !out.is_empty() {
                 let name = &outputs[i].name;
                 return Err(error(format!("output `{name}` shares its surface with another port")));

@@ -141,6 +141,7 @@ fn host(
         accumulators: own(&options.accumulators, &|name| function.output(name).is_some()),
         staging: options.staging,
         products: options.products,
+        in_place: vec![],
         constants: BTreeMap::new(),
         weights: options.weights.clone(),
     };

@@ -22,7 +22,7 @@ pub(super) fn build(outer: &Build<'_>, lead: &[usize], units: &[Unit]) -> Result
     let uses = graph.uses();
     let units: Vec<Unit> = units.iter().map(|unit| trimmed(unit, lead.len(), &inner)).collect();
     let slots = Slots { inputs: inputs.len(), outputs: outputs.len() };
-    let mut places = place::place(&graph, &uses, &units, slots, &vec![false; outputs.len()]);
+    let mut places = place::place(&graph, &uses, &units, slots, &vec![false; outputs.len()], &[]);
     for (output, strides) in graph.outputs.iter().zip(strides) {
         places.of[output.node].as_mut().expect("an output is stored").strides = strides;
     }

@@ -3,6 +3,7 @@
 use super::constant::Constant;
 use super::fuse::{self, Unit, UnitKind};
 use super::graph::{Graph, Kind, NodeId, Val};
+use super::in_place;
 use super::int_step::IntStep;
 use super::integer::{self, IntegerPack};
 use super::line_step::LineStep;
@@ -32,6 +33,8 @@ pub(crate) struct Plan {
     pub steps: Vec<Step>,
     /// Inputs that are ports, in order.
     pub inputs: Vec<ValueId>,
+    /// Inputs that are updated where they are, and the outputs that they become.
+    pub in_place: Vec<(usize, usize)>,
     pub arena_bytes: usize,
     /// Bytes of working memory of the largest matrix product, and of the largest row program.
     pub product_bytes: usize,
@@ -82,7 +85,9 @@ pub(crate) fn compile(
         graph.outputs.iter().zip(&accumulates).filter(|(_, a)| **a).map(|(o, _)| o.node).collect();
     let units = loops::gather(&graph, units, threads, &|node| accumulators.contains(&node));
     let slots = Slots { inputs: inputs.len(), outputs: graph.outputs.len() };
-    let places = place::place(&graph, &uses, &units, slots, &accumulates);
+    let in_place =
+        in_place::find(&graph, &uses, &units, &wanted_in_place(function, options, &inputs));
+    let places = place::place(&graph, &uses, &units, slots, &accumulates, &in_place);
     let input_types = graph
         .nodes
         .iter()
@@ -135,6 +140,7 @@ pub(crate) fn compile(
     Ok(Plan {
         steps,
         inputs,
+        in_place,
         input_types,
         output_types,
         arena_bytes: places.arena_bytes,
@@ -146,6 +152,23 @@ pub(crate) fn compile(
         integers,
         operations,
     })
+}
+
+/// The inputs and outputs that the caller lets be one, by index. Parameters may be packed, and are
+/// then not read again.
+fn wanted_in_place(
+    function: &Function,
+    options: &CompileOptions,
+    inputs: &[ValueId],
+) -> Vec<(usize, usize)> {
+    let index =
+        |ids: &[ValueId], name: &str| ids.iter().position(|&id| function.value(id).name == name);
+    let pairs = options.in_place.iter().filter(|(input, _)| !options.parameters.contains(input));
+    pairs
+        .filter_map(|(input, output)| {
+            Some((index(inputs, input)?, index(&function.body.outputs, output)?))
+        })
+        .collect()
 }
 
 /// The most bytes that one tensor may take: far more than any machine has, and few enough that

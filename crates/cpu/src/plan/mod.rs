@@ -13,6 +13,7 @@ mod cost;
 mod emit_rows;
 mod fuse;
 mod graph;
+mod in_place;
 mod int_step;
 mod integer;
 mod line_step;

@@ -52,6 +52,18 @@ impl Bounds {
 }
 
 impl Part {
+    /// Whether both take the same of tensors of the same dims.
+    pub fn same(&self, other: &Part) -> bool {
+        let same = |a: &Option<Val>, b: &Option<Val>| match (a, b) {
+            (Some(a), Some(b)) => a.node == b.node && a.view == b.view,
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        self.axes == other.axes
+            && self.sizes == other.sizes
+            && same(&self.begin, &other.begin)
+            && same(&self.last, &other.last)
+    }
+
     /// The elements of a tensor of this view that would be taken if every axis began at 0.
     pub fn view(&self, whole: &View) -> View {
         let mut view = View { dims: self.sizes.clone(), ..whole.clone() };

@@ -107,13 +107,14 @@ pub(crate) fn separate_outputs(graph: &mut Graph, accumulates: &[bool]) {
     }
 }
 
-/// Places every node that is stored.
+/// Places every node that is stored. Pairs of an input and an output `in_place` are one memory.
 pub(crate) fn place(
     graph: &Graph,
     uses: &[usize],
     units: &[Unit],
     slots: Slots,
     accumulates: &[bool],
+    in_place: &[(usize, usize)],
 ) -> Places {
     let count = graph.nodes.len();
     let mut unit_of = vec![None; count];
@@ -128,7 +129,12 @@ pub(crate) fn place(
     let mut constants = 0;
     for (node, home) in homes.iter_mut().enumerate().filter(|(n, _)| uses[*n] > 0) {
         match graph.nodes[node].kind {
-            Kind::Input(index) => *home = Home::Slot(slots.input(index)),
+            Kind::Input(index) => {
+                // An input that is updated where it is has the memory of its output.
+                let own = in_place.iter().find(|pair| pair.0 == index);
+                let slot = own.map_or(slots.input(index), |pair| slots.output(pair.1));
+                *home = Home::Slot(slot);
+            }
             Kind::Constant(_) => {
                 *home = Home::Slot(slots.constant(constants));
                 constants += 1;

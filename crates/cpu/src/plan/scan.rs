@@ -40,7 +40,7 @@ pub(super) fn build(outer: &Build<'_>, node: NodeId, scan: &Scan) -> Result<Scan
     let uses = body.uses();
     let units = fuse::fuse(body, &uses);
     let slots = Slots { inputs: states + scan.reads.len(), outputs: states };
-    let places = place::place(body, &uses, &units, slots, &vec![false; states]);
+    let places = place::place(body, &uses, &units, slots, &vec![false; states], &[]);
     let mut build = Build::new(body, &places, outer.isa, outer.threads, &outer.kernel);
     build.units(&units)?;
     let steps = build.finish().0;

@@ -19,7 +19,8 @@ use surface::Surface;
 /// Time a program, such as a Core ML package, on the CPU device.
 ///
 /// Compiles a function once and evaluates it again and again with the same inputs: those of a file, or
-/// numbers from 0 to 1 and zeros for integers. States begin as zeros every time. Operations that the
+/// numbers from 0 to 1 and zeros for integers. States begin as the same numbers, and those that are
+/// updated in place keep what an evaluation has written. Operations that the
 /// interpreter runs are counted, because they are slow.
 #[derive(Debug, Args)]
 pub struct Run {
@@ -60,15 +61,18 @@ impl Run {
         };
         let name = function.name.clone();
         let lifted = program.functions.iter_mut().find(|f| f.name == name);
-        passes::states::lift(lifted.context("the function stays there")?)?;
+        let states = passes::states::lift(lifted.context("the function stays there")?)?;
 
         let device = CpuDevice::new(self.common.threads())?;
         let mut report = Report::new("run", device.threads());
         report.setting("program", self.program.program.display().to_string());
         report.setting("function", name.clone());
         report.setting("kernel", device.describe());
-        let options =
-            CompileOptions { weights: Weights::in_dir(&source.folder), ..Default::default() };
+        let options = CompileOptions {
+            weights: Weights::in_dir(&source.folder),
+            in_place: states.into_iter().map(|state| (state.name, state.after)).collect(),
+            ..Default::default()
+        };
         let start = Instant::now();
         let executable = device.compile(&program, &name, &options)?;
         let mut bindings = Bindings::new();
@@ -80,8 +84,14 @@ impl Run {
             };
             bindings = bindings.input(&port.name, &Surface::from_slice(tensor.bytes())?);
         }
-        for port in executable.outputs() {
-            bindings = bindings.output(&port.name, &Surface::new(port.bytes)?);
+        for (index, port) in executable.outputs().iter().enumerate() {
+            let input = executable.in_place().iter().find(|pair| pair.1 == index);
+            let input = input.map(|pair| &executable.inputs()[pair.0].name);
+            let surface = match input.and_then(|name| bindings.inputs.get(name)) {
+                Some(surface) => surface.clone(),
+                None => Surface::new(port.bytes)?,
+            };
+            bindings = bindings.output(&port.name, &surface);
         }
         let placement = executable.placement();
         let mut request = executable.bind(bindings)?;
