@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The CPU kernels for 64-bit Arm, run in an emulator on any system: the matrix products and random
+# The CPU kernels for 64-bit Arm, run in an emulator on any system: matrix products, windows and random
 # row programs of the crate `cpu`, on a processor with matrix instructions for bf16 and dot
 # products of bytes, and on one that has neither.
 #
@@ -27,5 +27,5 @@ run() {
     shift
     cargo test --locked --target "$target" -p anemone-cpu --lib -- --quiet "$@"
 }
-run max isa gemm bf16_tests measure rows::tests::random
+run max isa gemm window bf16_tests measure rows::tests::random
 run cortex-a72 isa gemm

@@ -90,6 +90,7 @@ fn compare(isa: Isa, team: &Team, (name, m, n, k, side, format): Shape, peak: f6
         },
         c: gemm::Output::rows(Format::F32, n),
         bias: None,
+        clamp: None,
     };
     let reference = gemm::Product::new(isa, threads, &float).expect("a product");
     let mut packed = PackedB::new(isa, Format::F32, k, n, Format::F32).expect("a packed operand");

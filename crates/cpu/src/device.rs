@@ -370,7 +370,7 @@ fn source<'a>(
             })?;
             Ok(reading.insert(read))
         }
-        PackSource::Constant(index) => Ok(&compiled.plan.constants[index]),
+        PackSource::Constant(index) => Ok(compiled.plan.constants[index].bytes()),
     }
 }
 
@@ -437,7 +437,7 @@ impl Bound {
         }));
         self.pointers.extend(self.writing.iter_mut().map(|w| w.as_mut_ptr()));
         let constants = compiled.plan.constants.iter();
-        self.pointers.extend(constants.map(|c| c.as_ptr().cast_mut()));
+        self.pointers.extend(constants.map(|c| c.bytes().as_ptr().cast_mut()));
         let mut context = Context {
             pointers: &self.pointers,
             packs: &self.packs,

@@ -84,3 +84,16 @@ fn the_first_column_is_not_the_whole_row() {
         });
     }
 }
+
+#[test]
+fn a_single_value_may_be_joined() {
+    check(|b| {
+        let x = input(b, &[2, 3]);
+        let (axis, interleave) = (b.int(1), b.bool(false));
+        let inputs =
+            [("values", x.into()), ("axis", axis.into()), ("interleave", interleave.into())];
+        let joined = b.op(Op::Concat, "joined", inputs)?;
+        let axis = b.int(0);
+        b.op(Op::Stack, "stacked", [("values", joined.into()), ("axis", axis.into())])
+    });
+}

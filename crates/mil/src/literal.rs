@@ -54,7 +54,8 @@ pub struct Tensor {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Data {
-    Bytes(Arc<[u8]>),
+    /// Not `Arc<[u8]>`, which a vector would have to be copied into.
+    Bytes(Arc<Vec<u8>>),
     Strings(Arc<[String]>),
 }
 
@@ -88,7 +89,7 @@ impl Tensor {
     pub fn from_bytes(
         dtype: DataType,
         dims: &[usize],
-        bytes: impl Into<Arc<[u8]>>,
+        bytes: impl Into<Vec<u8>>,
     ) -> Result<Tensor, TensorError> {
         if dtype == DataType::String {
             return Err(TensorError::Kind(dtype));
@@ -100,7 +101,7 @@ impl Tensor {
         if bytes.len() != expected {
             return Err(size_error(dtype, dims, "bytes", expected, bytes.len()));
         }
-        Ok(Tensor { dtype, dims: dims.to_vec(), data: Data::Bytes(bytes) })
+        Ok(Tensor { dtype, dims: dims.to_vec(), data: Data::Bytes(Arc::new(bytes)) })
     }
 
     /// A string tensor.
@@ -168,7 +169,7 @@ impl Tensor {
 
     /// A rank-0 `int32`.
     pub fn int32(value: i32) -> Tensor {
-        let data = Data::Bytes(Arc::from(value.to_le_bytes()));
+        let data = Data::Bytes(Arc::new(value.to_le_bytes().to_vec()));
         Tensor { dtype: DataType::Int32, dims: vec![], data }
     }
 
@@ -179,7 +180,7 @@ impl Tensor {
 
     /// A rank-0 `bool`.
     pub fn bool(value: bool) -> Tensor {
-        let data = Data::Bytes(Arc::from([u8::from(value)]));
+        let data = Data::Bytes(Arc::new(vec![u8::from(value)]));
         Tensor { dtype: DataType::Bool, dims: vec![], data }
     }
 

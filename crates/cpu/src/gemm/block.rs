@@ -6,8 +6,8 @@
 //! packed only when its block is first met.
 
 use super::ahead::{Ahead, Share};
-use super::description::{Description, Operand, Right};
-use super::kernel::{Finish, Kernel, Source, Tile};
+use super::description::{Bias, BiasTo, Description, Operand, Right};
+use super::kernel::{Finish, Kernel, Last, Source, Tile};
 use super::packed::stored_bytes;
 use super::product::{B, Memory, regions};
 use crate::format::Format;
@@ -63,9 +63,10 @@ impl Blocking {
         let most = if near { NEAR } else { FAR };
         let depth = even(d.k, most.lane_bytes / kernel.lane_bytes(unit) * unit, unit);
         let block_rows = even(rows, most.rows, kernel.mr());
+        let plain = d.bias.is_none() && d.clamp.is_none();
         let direct = d.c.format == Format::F32
             && d.c.col_stride == 1
-            && d.bias.is_none()
+            && (plain || kernel.finishes() && finishes(d))
             && d.c.round.is_none_or(|format| format == Format::F32);
         Blocking {
             rows: block_rows,
@@ -123,6 +124,12 @@ fn reads_well(a: &Operand, cols: usize) -> bool {
     let plain = a.format == Format::F32 && a.round.is_none_or(|format| format == Format::F32);
     let competing = (a.row_stride * size_of::<f32>()).is_multiple_of(COMPETING);
     plain && a.col_stride == 1 && cols <= PACKED_COLS && !competing
+}
+
+/// Whether a kernel that finishes tiles can do what is wanted in the end.
+fn finishes(d: &Description) -> bool {
+    let row = Bias { format: Format::F32, to: BiasTo::Rows };
+    !d.c.accumulate && d.bias.is_none_or(|bias| bias == row)
 }
 
 /// The size of the blocks that cut `total` into as few as `limit` allows, all nearly the same.
@@ -267,6 +274,7 @@ impl Work<'_> {
                     rows: mr.min(rows.end - row),
                     cols: panel_cols.len(),
                     accumulate: depth.start > 0,
+                    last: None,
                     ahead: [next_b, room, next_a],
                 };
                 let in_block = (row - rows.start) * self.blocking.cols + (col - cols.start);
@@ -289,6 +297,11 @@ impl Work<'_> {
         if self.blocking.direct {
             (tile.c, tile.c_stride) = (c.cast(), d.c.row_stride);
             tile.accumulate |= d.c.accumulate;
+            let bias = self.memory.bias.cast::<f32>();
+            let bias = if bias.is_null() { bias } else { bias.wrapping_add(row) };
+            let clamp = d.clamp.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
+            let finishes = last && (d.bias.is_some() || d.clamp.is_some());
+            tile.last = finishes.then_some(Last { bias, clamp });
         } else if !last {
             (tile.c, tile.c_stride) = (partial, self.blocking.cols);
         } else {
@@ -304,15 +317,17 @@ impl Work<'_> {
         if self.blocking.direct || !last {
             return;
         }
-        let bias_format = d.bias.unwrap_or(d.c.format);
-        let bias_at = if d.bias.is_some() { col * bias_format.bytes() } else { 0 };
+        let (bias_format, bias_to) =
+            d.bias.map_or((d.c.format, BiasTo::Columns), |bias| (bias.format, bias.to));
         let finish = Finish {
             sums: tile.c,
             sums_stride: tile.c_stride,
             earlier: if later { partial } else { null() },
             earlier_stride: self.blocking.cols,
-            bias: self.memory.bias.wrapping_add(bias_at),
+            bias: self.memory.bias.wrapping_add(d.bias.map_or(0, |bias| bias.at(row, col))),
             bias_format,
+            bias_to,
+            clamp: d.clamp,
             round: d.c.round,
             accumulate: d.c.accumulate,
             c,

@@ -2,11 +2,11 @@
 
 use crate::format::Format;
 
-/// One product, or a batch of them: `C (+)= round(A · B + bias)` for every index of the batch.
+/// One product, or a batch of them: `C (+)= clamp(round(A · B + bias))` for every index of the batch.
 ///
 /// Strides are in elements of the operand's own format and may be 0 for A and B, which repeats
 /// them. No two elements of C, over the whole batch, may be the same memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Description {
     /// Rows of A and C.
     pub m: usize,
@@ -22,8 +22,28 @@ pub struct Description {
     pub b: Right,
     /// The result, `[m, n]`.
     pub c: Output,
-    /// The format of a vector of `n` contiguous numbers that is added to every row.
-    pub bias: Option<Format>,
+    /// Numbers that are added.
+    pub bias: Option<Bias>,
+    /// The least and the most that elements are kept between; NaN stays.
+    pub clamp: Option<[f32; 2]>,
+}
+
+/// A vector of contiguous numbers that is added to the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bias {
+    /// Memory format: F32, Bf16 or F16.
+    pub format: Format,
+    /// What each number is added to.
+    pub to: BiasTo,
+}
+
+/// What each number of a bias is added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BiasTo {
+    /// The elements of a column: there are `n`.
+    Columns,
+    /// The elements of a row: there are `m`.
+    Rows,
 }
 
 /// One axis of a batch: its length, and how far apart the operands of neighbors lie.
@@ -110,6 +130,26 @@ impl Operand {
     }
 }
 
+impl Bias {
+    /// The same for the transposed result.
+    pub(super) fn transposed(self) -> Bias {
+        let to = match self.to {
+            BiasTo::Columns => BiasTo::Rows,
+            BiasTo::Rows => BiasTo::Columns,
+        };
+        Bias { to, ..self }
+    }
+
+    /// Where the number of the element at a row and a column is, in bytes.
+    pub(super) fn at(self, row: usize, col: usize) -> usize {
+        self.format.bytes()
+            * match self.to {
+                BiasTo::Columns => col,
+                BiasTo::Rows => row,
+            }
+    }
+}
+
 impl Output {
     /// A matrix in `format` with rows of contiguous elements, replaced by the result.
     pub fn rows(format: Format, row_stride: usize) -> Output {
@@ -142,7 +182,7 @@ impl Description {
             ("rounding of the right operand", b_round),
             ("result", Some(self.c.format)),
             ("rounding of the result", self.c.round),
-            ("bias", self.bias),
+            ("bias", self.bias.map(|bias| bias.format)),
         ];
         for (what, format) in formats {
             if let Some(format) = format.filter(|f| !f.is_float()) {
@@ -156,7 +196,8 @@ impl Description {
     pub(super) fn simplified(&self) -> Description {
         let mut d = self.clone();
         d.batch.retain(|axis| axis.count != 1);
-        while let Some(&axis) = d.batch.last() {
+        let by_rows = d.bias.is_some_and(|bias| bias.to == BiasTo::Rows);
+        while let Some(&axis) = d.batch.last().filter(|_| !by_rows) {
             let continues = axis.a == d.m * d.a.row_stride && axis.c == d.m * d.c.row_stride;
             if axis.b != 0 || !continues || axis.count == 0 {
                 break;

@@ -1,6 +1,7 @@
 //! The parts of a kernel that one source serves for every instruction set: the compiler turns
 //! these loops into the vector instructions of the function that they are inlined into.
 
+use super::description::BiasTo;
 use super::kernel::{Finish, Source, Strip};
 use crate::format::Format;
 use half::{bf16, f16};
@@ -164,7 +165,8 @@ pub(super) unsafe fn finish<C: Convert>(finish: &Finish) {
     for first in (0..f.cols).step_by(COLS) {
         let cols = COLS.min(f.cols - first);
         let mut bias = [0.0f32; COLS];
-        if !f.bias.is_null() {
+        let by_columns = !f.bias.is_null() && f.bias_to == BiasTo::Columns;
+        if by_columns {
             // SAFETY: the bias has `f.cols` elements.
             unsafe {
                 let from = f.bias.add(first * f.bias_format.bytes());
@@ -180,11 +182,17 @@ pub(super) unsafe fn finish<C: Convert>(finish: &Finish) {
                     let earlier = f.earlier.add(row * f.earlier_stride + first);
                     (0..cols).for_each(|j| *sums.add(j) += *earlier.add(j));
                 }
-                if !f.bias.is_null() {
+                if by_columns {
                     (0..cols).for_each(|j| *sums.add(j) += bias[j]);
+                } else if !f.bias.is_null() {
+                    let bias = f.bias_format.read(f.bias, row);
+                    (0..cols).for_each(|j| *sums.add(j) += bias);
                 }
                 if let Some(format) = f.round.filter(|&r| r != f.c_format || f.accumulate) {
                     C::round(format, sums, cols);
+                }
+                if let Some([low, high]) = f.clamp {
+                    (0..cols).for_each(|j| *sums.add(j) = keep(*sums.add(j), low, high));
                 }
                 let at = row * f.c_row_stride + first * f.c_col_stride;
                 let c = f.c.add(at * f.c_format.bytes());
@@ -192,6 +200,13 @@ pub(super) unsafe fn finish<C: Convert>(finish: &Finish) {
             }
         }
     }
+}
+
+/// The number between the two that is nearest; NaN stays.
+#[inline(always)]
+fn keep(value: f32, low: f32, high: f32) -> f32 {
+    let value = if value < low { low } else { value };
+    if value > high { high } else { value }
 }
 
 /// Stores `cols` finished sums at `c`.

@@ -1,6 +1,7 @@
 //! What a kernel does for the driver.
 
 use super::ahead::Ahead;
+use super::description::BiasTo;
 use crate::format::Format;
 
 /// One instruction set's way of multiplying: a tile of C in registers, fed by packed panels.
@@ -42,6 +43,11 @@ pub(super) unsafe trait Kernel: Sync {
     /// Whether `tile` also takes operands that are not packed: rows of A, of contiguous f32, and
     /// steps of B as they lie in memory, in any format, which it packs on the way if asked.
     fn takes_rows(&self) -> bool {
+        false
+    }
+
+    /// Whether `tile` knows what to do last, see [`Tile::last`].
+    fn finishes(&self) -> bool {
         false
     }
 
@@ -89,7 +95,7 @@ pub(super) unsafe trait Kernel: Sync {
 }
 
 /// One tile: `C (+)= A panel · B panel`, in f32 with contiguous rows.
-// The AVX-512 kernel alone reads A unpacked and fetches ahead.
+// The AVX-512 kernels alone read A unpacked, finish rows and fetch ahead.
 #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
 pub(super) struct Tile {
     pub depth: usize,
@@ -108,8 +114,20 @@ pub(super) struct Tile {
     pub rows: usize,
     pub cols: usize,
     pub accumulate: bool,
+    /// What becomes of the sums in the end.
+    pub last: Option<Last>,
     /// What soon will be read; a kernel may fetch it meanwhile.
     pub ahead: [Ahead; 3],
+}
+
+/// What becomes of the sums of a tile before they are stored.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+pub(super) struct Last {
+    /// A number for each row that is added, or null.
+    pub bias: *const f32,
+    /// What the sums are kept between.
+    pub clamp: [f32; 2],
 }
 
 /// What a panel is packed from.
@@ -134,9 +152,11 @@ pub(super) struct Finish {
     /// Sums of earlier blocks of k, or null.
     pub earlier: *const f32,
     pub earlier_stride: usize,
-    /// One number per column, or null.
+    /// Numbers that are added, those of the first row or column first, or null.
     pub bias: *const u8,
     pub bias_format: Format,
+    pub bias_to: BiasTo,
+    pub clamp: Option<[f32; 2]>,
     pub round: Option<Format>,
     pub accumulate: bool,
     pub c: *mut u8,

@@ -36,9 +36,11 @@ mod x86_avx2;
 mod x86_avx512;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512_bf16;
+#[cfg(target_arch = "x86_64")]
+mod x86_avx512_pack;
 
 pub use buffer::{AlignedBytes, OutOfMemory};
-pub use description::{BatchAxis, Description, Error, Operand, Output, Right};
+pub use description::{BatchAxis, Bias, BiasTo, Description, Error, Operand, Output, Right};
 pub use packed::PackedB;
 pub use product::{B, Product};
 

@@ -2,7 +2,7 @@
 
 use super::block::{self, Blocking};
 use super::buffer::{ALIGNMENT, whole_lines};
-use super::description::{Description, Error, Operand, Output, Right};
+use super::description::{Bias, Description, Error, Operand, Output, Right};
 use super::kernel::Kernel;
 use super::packed::PackedB;
 use super::thin;
@@ -299,12 +299,10 @@ impl Description {
     /// The same as `Cᵀ = Bᵀ · Aᵀ`, if that can be said.
     fn exchanged(&self) -> Option<Description> {
         let Right::Strided(b) = self.b else { return None };
-        if self.bias.is_some() {
-            return None;
-        }
         let mut d = self.clone();
         (d.m, d.n) = (self.n, self.m);
         (d.a, d.b) = (b.transposed(), Right::Strided(self.a.transposed()));
+        d.bias = self.bias.map(Bias::transposed);
         d.c = Output { row_stride: self.c.col_stride, col_stride: self.c.row_stride, ..self.c };
         d.batch.iter_mut().for_each(|axis| std::mem::swap(&mut axis.a, &mut axis.b));
         Some(d)

@@ -117,9 +117,14 @@ fn case(random: &mut Random, m: usize, n: usize, k: usize) -> Case {
         batch.insert(0, BatchAxis { count, a, b, c: c_stride });
         c_stride *= count;
     }
-    let bias = random.chance(3).then(|| random.pick(&FLOATS));
+    let bias = random.chance(3).then(|| Bias {
+        // What some kernels add themselves is not rare.
+        format: random.pick(&[Format::F32, Format::F32, Format::Bf16, Format::F16]),
+        to: random.pick(&[BiasTo::Rows, BiasTo::Columns]),
+    });
+    let clamp = random.chance(4).then(|| random.pick(&[[0.0, f32::INFINITY], [-0.5, 0.75]]));
     let right = storage.map_or(Right::Strided(b), Right::Packed);
-    let description = Description { m, n, k, batch, a, b: right, c, bias };
+    let description = Description { m, n, k, batch, a, b: right, c, bias, clamp };
     Case { description, b, storage }
 }
 
@@ -138,7 +143,10 @@ fn check(isa: Isa, team: &Team, case: &Case, random: &mut Random) {
     let b = Array::random(b_layout.format, b_size, random);
     let mut c = Array::random(d.c.format, c_size, random);
     let before: Vec<f32> = (0..c_size).map(|i| c.get(i)).collect();
-    let bias = d.bias.map(|format| Array::random(format, d.n, random));
+    let bias = d.bias.map(|bias| {
+        let count = if bias.to == BiasTo::Rows { d.m } else { d.n };
+        (Array::random(bias.format, count, random), bias.to)
+    });
 
     let product = Product::new(isa, team.threads(), d).unwrap();
     let mut scratch = AlignedBytes::new(product.scratch_bytes());
@@ -154,7 +162,7 @@ fn check(isa: Isa, team: &Team, case: &Case, random: &mut Random) {
         } else {
             B::Strided(b.bytes.as_ptr())
         };
-        let bias = bias.as_ref().map(|bias| bias.bytes.as_ptr());
+        let bias = bias.as_ref().map(|bias| bias.0.bytes.as_ptr());
         product.run(team, a.bytes.as_ptr(), right, c.bytes.as_mut_ptr(), bias, &mut scratch);
     }
 
@@ -178,9 +186,10 @@ fn check(isa: Isa, team: &Team, case: &Case, random: &mut Random) {
                     sum += product;
                     magnitude += product.abs();
                 }
-                if let Some(bias) = &bias {
-                    sum += f64::from(bias.get(col));
-                    magnitude += f64::from(bias.get(col)).abs();
+                if let Some((bias, to)) = &bias {
+                    let bias = bias.get(if *to == BiasTo::Rows { row } else { col });
+                    sum += f64::from(bias);
+                    magnitude += f64::from(bias).abs();
                 }
                 let place = at[2] + row * d.c.row_stride + col * d.c.col_stride;
                 let mut expected = sum;
@@ -189,6 +198,9 @@ fn check(isa: Isa, team: &Team, case: &Case, random: &mut Random) {
                 let mut tolerance = magnitude * (d.k + 2) as f64 * f64::from(f32::EPSILON);
                 if let Some(format) = d.c.round {
                     tolerance += unit(format, expected);
+                }
+                if let Some([low, high]) = d.clamp {
+                    expected = expected.clamp(f64::from(low), f64::from(high));
                 }
                 if d.c.accumulate {
                     expected += f64::from(before[place]);
@@ -318,6 +330,7 @@ fn the_number_of_threads_does_not_change_a_bit() {
         b: Right::Strided(Operand::columns(Format::F32, k)),
         c: Output::rows(Format::F32, n),
         bias: None,
+        clamp: None,
     };
     for isa in Isa::available() {
         let mut first: Option<Vec<u8>> = None;

@@ -1,7 +1,7 @@
 //! Products of a few rows, as when one token is decoded: B is read once, from memory, and packing
 //! it would only read and write it once more.
 
-use super::description::{Description, Operand, Right};
+use super::description::{BiasTo, Description, Operand, Right};
 use super::kernel::{Finish, Kernel, Strip};
 use super::product::{B, Memory, regions};
 use std::ops::Range;
@@ -65,15 +65,17 @@ pub(super) unsafe fn compute(
             cols: count,
             depth: d.k,
         };
-        let bias_format = d.bias.unwrap_or(d.c.format);
-        let bias_at = if d.bias.is_some() { first * bias_format.bytes() } else { 0 };
+        let (bias_format, bias_to) =
+            d.bias.map_or((d.c.format, BiasTo::Columns), |bias| (bias.format, bias.to));
         let finish = Finish {
             sums,
             sums_stride: count,
             earlier: std::ptr::null(),
             earlier_stride: 0,
-            bias: memory.bias.wrapping_add(bias_at),
+            bias: memory.bias.wrapping_add(d.bias.map_or(0, |bias| bias.at(0, first))),
             bias_format,
+            bias_to,
+            clamp: d.clamp,
             round: d.c.round,
             accumulate: d.c.accumulate,
             c: memory.c.wrapping_add(first * d.c.col_stride * d.c.format.bytes()),

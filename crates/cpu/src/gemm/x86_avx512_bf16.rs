@@ -10,8 +10,9 @@ use super::ahead::Fetching;
 use super::kernel::{Finish, Kernel, Source, Strip, Tile};
 use super::x86_avx512::{
     self as f32_kernel, BF16, F16, F32, FORMATS, LANES, MR, NR, NV, each_row, fetch_tile,
-    load_masked, mask, store, transpose,
+    load_masked, mask, store,
 };
+use super::x86_avx512_pack::transpose;
 use crate::format::Format;
 use std::arch::x86_64::*;
 
@@ -43,6 +44,10 @@ unsafe impl Kernel for Avx512Bf16 {
 
     fn depth_unit(&self) -> usize {
         2
+    }
+
+    fn finishes(&self) -> bool {
+        true
     }
 
     fn lane_bytes(&self, depth: usize) -> usize {

@@ -106,6 +106,7 @@ impl Trial {
             b: if packed { Right::Packed(format) } else { Right::Strided(b) },
             c: Output::rows(Format::F32, n),
             bias: None,
+            clamp: None,
         };
         let product = Product::new(isa, team.threads(), &description)?;
         let mut trial = Trial {

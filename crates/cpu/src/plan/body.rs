@@ -5,7 +5,7 @@
 
 use super::build::Build;
 use super::fuse::{Unit, UnitKind};
-use super::graph::{Graph, Kind, Node, NodeId, Product, Val};
+use super::graph::{Bias, Graph, Kind, Node, NodeId, Product, Val};
 use super::loop_step::{LoopStep, Moving};
 use super::place::{self, Slots, element_bytes};
 use super::view::View;
@@ -106,7 +106,7 @@ impl Body<'_> {
                 Kind::Product(p) => Kind::Product(Box::new(Product {
                     a: arg(&p.a),
                     b: arg(&p.b),
-                    bias: p.bias.as_ref().map(&mut arg),
+                    bias: p.bias.as_ref().map(|bias| Bias { val: arg(&bias.val), ..*bias }),
                     ..**p
                 })),
                 _ => unreachable!("loops are made of row programs and products"),

@@ -1,7 +1,8 @@
 //! From a function to its steps.
 
+use super::constant::Constant;
 use super::fuse::{self, Unit, UnitKind};
-use super::graph::{Graph, Kind, NodeId, Product, Val};
+use super::graph::{Graph, Kind, NodeId, Val};
 use super::in_place;
 use super::int_step::IntStep;
 use super::integer::{self, IntegerPack};
@@ -12,15 +13,15 @@ use super::lower::{self, Lowered};
 use super::mix_step::MixStep;
 use super::part::{Part, PartStep};
 use super::place::{self, Location, Places, Slots, element_bytes, format};
+use super::products::Pack;
 use super::rewrite;
-use super::step::{Fallback, ProductStep, Right, RowStep, Step, Table, WindowStep};
+use super::step::{Fallback, RowStep, Step, Table, WindowStep};
 use super::tables::{GatherStep, ScatterStep, Tables};
 use super::transfer::Transfer;
 use super::view::View;
 use super::walk::Walk;
 use super::{body, emit_rows, scan};
 use crate::format::Format;
-use crate::gemm::{self, AlignedBytes};
 use crate::ints::IntOp;
 use crate::isa::Isa;
 use mil::{DataType, Function, Op, ValueId};
@@ -44,7 +45,7 @@ pub(crate) struct Plan {
     pub input_types: Vec<(DataType, Vec<usize>)>,
     pub output_types: Vec<(DataType, Vec<usize>)>,
     /// Constants by slot.
-    pub constants: Vec<AlignedBytes>,
+    pub constants: Vec<Constant>,
     /// What is packed once per update.
     pub packs: Vec<Pack>,
     /// The same for integer products.
@@ -53,46 +54,9 @@ pub(crate) struct Plan {
     pub operations: Vec<(String, Op, String)>,
 }
 
-/// Products of at least this many rows have their parameters packed, and others whose parameters
-/// are kept in a narrower type.
-const PACKED_ROWS: usize = 8;
-
 /// Runs of at least this many bytes are copied as bytes: a row program would convert their elements
 /// to f32 and back.
 const MOVED_BYTES: usize = 32;
-
-/// A right operand that is packed when parameters are staged.
-#[derive(Clone, PartialEq)]
-pub(crate) struct Pack {
-    pub source: PackSource,
-    pub byte_offset: usize,
-    pub k: usize,
-    pub n: usize,
-    pub operand: gemm::Operand,
-    /// The format of the left operand's numbers, on which the kernel depends.
-    pub left: Format,
-}
-
-impl Pack {
-    /// The format that the packed operand is kept in.
-    pub fn storage(&self) -> Format {
-        self.operand.numbers()
-    }
-
-    /// The same whichever port the operand comes by: how it is packed from its surface.
-    pub fn anywhere(&self) -> Pack {
-        Pack { source: PackSource::Input(0), ..*self }
-    }
-}
-
-/// Where a packed operand comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PackSource {
-    /// An input by index: packed anew when staged.
-    Input(usize),
-    /// A constant by index: packed once.
-    Constant(usize),
-}
 
 /// Compiles a function.
 pub(crate) fn compile(
@@ -111,7 +75,7 @@ pub(crate) fn compile(
         .collect();
     check_elements(&graph, &function.name)?;
     rewrite::convert_in_products(&mut graph);
-    rewrite::clamp_in_windows(&mut graph);
+    rewrite::finish_on_the_way(&mut graph);
     integer::requantize(&mut graph);
     strip_conversions(&mut graph);
     place::separate_outputs(&mut graph, &accumulates);
@@ -143,9 +107,7 @@ pub(crate) fn compile(
     for (node, n) in graph.nodes.iter().enumerate().filter(|(node, _)| uses[*node] > 0) {
         if let Kind::Constant(tensor) = &n.kind {
             constant_of.insert(node, constants.len());
-            let mut bytes = AlignedBytes::new(tensor.bytes().len());
-            bytes.copy_from_slice(tensor.bytes());
-            constants.push(bytes);
+            constants.push(Constant::new(tensor));
         }
     }
     let mut build = Build::new(&graph, &places, isa, threads, &function.name);
@@ -253,12 +215,12 @@ pub(super) struct Build<'a> {
     pub(super) places: &'a Places,
     pub(super) isa: Isa,
     pub(super) threads: usize,
-    is_parameter: Vec<bool>,
-    staging: Staging,
-    products: Products,
-    constant_of: HashMap<NodeId, usize>,
+    pub(super) is_parameter: Vec<bool>,
+    pub(super) staging: Staging,
+    pub(super) products: Products,
+    pub(super) constant_of: HashMap<NodeId, usize>,
     pub(super) kernel: String,
-    packs: Vec<Pack>,
+    pub(super) packs: Vec<Pack>,
     pub(super) integers: Vec<IntegerPack>,
     pub(super) steps: Vec<Step>,
     /// Where nodes are computed.
@@ -336,9 +298,13 @@ impl Build<'_> {
             Kind::Concat(parts, axis) => {
                 let mut begin = 0;
                 for part in parts {
-                    let mut view = View::dense(&graph.nodes[node].dims);
+                    let dims = &graph.nodes[node].dims;
+                    let mut view = View::dense(dims);
+                    // The same over the dims of the part's own node.
+                    let mut own = None;
                     if let Some(&size) = part.view.dims.get(*axis) {
                         view = view.slice(*axis, begin, 1, size);
+                        own = place::inside(graph, part, dims, (*axis, begin));
                         begin += size;
                     }
                     // A part that was computed in place has nothing left to move.
@@ -347,7 +313,7 @@ impl Build<'_> {
                     let at = self.places.of[part.node].as_ref();
                     let in_place = at.is_some_and(|p| {
                         p.location == Location { slot: output.slot, byte_offset: target }
-                            && p.strides == view.strides
+                            && own.as_ref().is_some_and(|own| own.strides == p.strides)
                     });
                     if !in_place {
                         self.copy(part, node, &view)?;
@@ -507,116 +473,6 @@ impl Build<'_> {
             _ => unreachable!("maps and reductions belong to units of rows"),
         }
         Ok("gather or scatter")
-    }
-
-    fn product(
-        &mut self,
-        node: NodeId,
-        p: &Product,
-        accumulates: bool,
-    ) -> Result<&'static str, Error> {
-        let n = &self.graph.nodes[node];
-        if n.dims.contains(&0) {
-            return Ok("matrix product");
-        }
-        let place = self.places.of[node].as_ref().expect("a product is stored");
-        let rank = n.dims.len();
-        let (rows, cols) = (n.dims[rank - 2], n.dims[rank - 1]);
-        let k = p.a.view.dims[rank - 1];
-        let stride = |s: isize| s as usize;
-        let operand = |val: &Val, round: Option<mil::DataType>| gemm::Operand {
-            format: self.format(val.node),
-            row_stride: stride(val.view.strides[rank - 2]),
-            col_stride: stride(val.view.strides[rank - 1]),
-            round: round.and_then(format),
-        };
-        let batch: Vec<gemm::BatchAxis> = (0..rank - 2)
-            .map(|axis| gemm::BatchAxis {
-                count: n.dims[axis],
-                a: stride(p.a.view.strides[axis]),
-                b: stride(p.b.view.strides[axis]),
-                c: stride(place.strides[axis]),
-            })
-            .collect();
-        let batched = batch.iter().any(|axis| axis.count != 1);
-        let source = match self.graph.nodes[p.b.node].kind {
-            Kind::Input(index) if self.is_parameter[index] => Some(PackSource::Input(index)),
-            Kind::Constant(_) => Some(PackSource::Constant(self.constant_of[&p.b.node])),
-            _ => None,
-        };
-        let right = operand(&p.b, p.round_b);
-        let mut description = gemm::Description {
-            m: rows,
-            n: cols,
-            k,
-            batch,
-            a: operand(&p.a, p.round_a),
-            b: gemm::Right::Strided(right),
-            c: gemm::Output {
-                format: self.format(node),
-                row_stride: stride(place.strides[rank - 2]),
-                col_stride: stride(place.strides[rank - 1]),
-                round: p.round.and_then(format),
-                accumulate: false,
-            },
-            bias: p.bias.as_ref().map(|bias| self.format(bias.node)),
-        };
-        let as_bytes = source.filter(|_| self.products == Products::Int8 && !accumulates);
-        if let Some(source) = as_bytes
-            && self.quantized(node, p, &description, source)?
-        {
-            return Ok("integer matrix product");
-        }
-        // A few rows read each element once: packing it would only cost memory, unless it makes
-        // what is read each time smaller.
-        let often = matches!(source, Some(PackSource::Input(_))) && self.staging == Staging::Often;
-        let narrows = right.numbers().bytes() < right.format.bytes();
-        let source = source.filter(|_| !batched && (rows >= PACKED_ROWS || narrows) && !often);
-        if source.is_some() {
-            description.b = gemm::Right::Packed(right.numbers());
-        }
-        let kernel = self.kernel.clone();
-        let new = |d: &gemm::Description| {
-            gemm::Product::new(self.isa, self.threads, d).map_err(|e| Error::Unsupported {
-                device: "cpu".into(),
-                kernel: kernel.clone(),
-                message: e.to_string(),
-            })
-        };
-        let replace = new(&description)?;
-        let add = if accumulates {
-            description.c.accumulate = true;
-            Some(new(&description)?)
-        } else {
-            None
-        };
-        let b = match source {
-            Some(source) => {
-                let pack = Pack {
-                    source,
-                    byte_offset: self.at(&p.b).byte_offset,
-                    k,
-                    n: cols,
-                    operand: right,
-                    left: description.a.numbers(),
-                };
-                Right::Packed(self.pack(pack))
-            }
-            None => Right::At(self.at(&p.b)),
-        };
-        let bias = p.bias.as_ref().map(|bias| self.at(bias));
-        let step = ProductStep { replace, add, a: self.at(&p.a), b, c: place.location, bias };
-        self.steps.push(Step::Product(Box::new(step)));
-        Ok("matrix product")
-    }
-
-    /// The index of a packed operand, shared by products that read the same matrix alike.
-    fn pack(&mut self, pack: Pack) -> usize {
-        if let Some(index) = self.packs.iter().position(|other| *other == pack) {
-            return index;
-        }
-        self.packs.push(pack);
-        self.packs.len() - 1
     }
 
     /// Copies the base of an update to where the update is made, unless it is there.

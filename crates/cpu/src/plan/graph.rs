@@ -8,6 +8,7 @@ use super::part::Part;
 use super::scan::Scan;
 use super::tables::Mode;
 use super::view::View;
+use crate::gemm::BiasTo;
 use crate::ints::IntOp;
 use crate::lines::LineOp;
 use crate::rows::{Binary, Reduction, Unary};
@@ -47,7 +48,7 @@ pub(crate) enum Kind {
     Reduce(Reduction, Val),
     /// Reduction over the argument's first axis (the argument is `[R, N]`, the node `[N]`).
     ReduceColumns(Reduction, Val),
-    /// a `[…, m, k]` times b `[…, k, n]`, plus a bias over n.
+    /// a `[…, m, k]` times b `[…, k, n]`, and what is done with the sums on the way.
     Product(Box<Product>),
     /// The same of bytes, with constant weights; the node's elements are C's in order.
     Integer(Box<IntegerProduct>),
@@ -104,12 +105,22 @@ pub(crate) enum MapOp {
 pub(crate) struct Product {
     pub a: Val,
     pub b: Val,
-    pub bias: Option<Val>,
+    pub bias: Option<Bias>,
+    /// What results are kept between, after rounding.
+    pub clamp: Option<[f32; 2]>,
     /// Types to round the operands to as they are read.
     pub round_a: Option<DataType>,
     pub round_b: Option<DataType>,
     /// Round to this type before storing as the node's type.
     pub round: Option<DataType>,
+}
+
+/// Numbers that a product adds to its sums.
+#[derive(Clone, Debug)]
+pub(crate) struct Bias {
+    /// `[n]`, or for rows `[…, m, 1]`, which does not vary over batch axes; without gaps.
+    pub val: Val,
+    pub to: BiasTo,
 }
 
 /// A depthwise convolution or a pool.
@@ -191,7 +202,9 @@ impl Graph {
             | Kind::Mix { x, .. } => {
                 vec![x]
             }
-            Kind::Product(p) => [&p.a, &p.b].into_iter().chain(&p.bias).collect(),
+            Kind::Product(p) => {
+                [&p.a, &p.b].into_iter().chain(p.bias.as_ref().map(|bias| &bias.val)).collect()
+            }
             Kind::Integer(p) => [&p.x].into_iter().chain(&p.bias).collect(),
             Kind::Window(w) => [&w.x].into_iter().chain(&w.weight).chain(&w.bias).collect(),
             Kind::Scan(scan) => {

@@ -1,8 +1,9 @@
 //! Integer products: those of a program that says so, and those that the caller's options allow.
 
-use super::build::{Build, PackSource};
+use super::build::Build;
 use super::graph::{Graph, Kind, MapOp, NodeId, Product, Val};
 use super::place::Location;
+use super::products::PackSource;
 use super::step::Step;
 use crate::gemm;
 use crate::gemm::int8::{self, Activations, Description, Output, Requantize, Side};
@@ -176,6 +177,10 @@ impl Build<'_> {
         source: PackSource,
     ) -> Result<bool, Error> {
         let gemm::Right::Strided(b) = d.b else { return Ok(false) };
+        let by_rows = d.bias.is_some_and(|bias| bias.to == gemm::BiasTo::Rows);
+        if by_rows || d.clamp.is_some() {
+            return Ok(false);
+        }
         // Rows of a batch that all meet the same weights are rows of one product.
         let mut m = d.m;
         for axis in d.batch.iter().rev().filter(|axis| axis.count != 1) {
@@ -211,14 +216,14 @@ impl Build<'_> {
                 accumulate: false,
                 requantize: None,
             },
-            bias: d.bias,
+            bias: d.bias.map(|bias| bias.format),
         };
         let byte_offset = self.at(&p.b).byte_offset;
         let source = IntegerSource::Numbers { from: source, byte_offset, operand: b };
         let pack = IntegerPack { source, side: Side::Right, k: d.k, channels: d.n };
         let product = self.integer_product(&description)?;
         let (x, c) = (self.at(&p.a), self.location(node));
-        let bias = p.bias.as_ref().map(|bias| self.at(bias));
+        let bias = p.bias.as_ref().map(|bias| self.at(&bias.val));
         self.add_integer(IntegerStep { product, x, weights: 0, c, bias }, pack);
         Ok(true)
     }

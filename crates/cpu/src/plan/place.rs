@@ -238,11 +238,12 @@ fn share(graph: &Graph, uses: &[usize], node: NodeId, homes: &mut [Home]) {
             for part in parts {
                 let size = part.view.dims.get(*axis).copied().unwrap_or(1);
                 let kind = &graph.nodes[part.node].kind;
-                let strided = matches!(kind, Kind::Map(..) | Kind::Product(_))
-                    && part.view.dims == graph.nodes[part.node].dims;
+                let strided = matches!(kind, Kind::Map(..) | Kind::Product(_));
                 if strided && movable(part, homes) {
-                    let view = View::dense(&graph.nodes[node].dims).slice(*axis, begin, 1, size);
-                    homes[part.node] = Home::Inside { host: node, view };
+                    let dims = &graph.nodes[node].dims;
+                    if let Some(view) = inside(graph, part, dims, (*axis, begin)) {
+                        homes[part.node] = Home::Inside { host: node, view };
+                    }
                 }
                 begin += size;
             }
@@ -260,6 +261,20 @@ fn share(graph: &Graph, uses: &[usize], node: NodeId, homes: &mut [Home]) {
         }
         _ => {}
     }
+}
+
+/// Where a part of a concatenation to these dims, which begins at an element of an axis, lies in it:
+/// over the dims of the part's own node, of which it is the whole, if strides can express that.
+pub(super) fn inside(
+    graph: &Graph,
+    part: &Val,
+    dims: &[usize],
+    (axis, begin): (usize, usize),
+) -> Option<View> {
+    let size = *part.view.dims.get(axis)?;
+    let view = View::dense(dims).slice(axis, begin, 1, size);
+    let own = &graph.nodes[part.node].dims;
+    if part.view.dims == *own { Some(view) } else { view.reshape(own) }
 }
 
 /// For every node the first and the last step that touches its memory.

@@ -1,6 +1,7 @@
 //! Rewrites that save a pass over memory around matrix products.
 
-use super::graph::{Graph, Kind, MapOp, NodeId, Val};
+use super::graph::{Bias, Graph, Kind, MapOp, NodeId, Val};
+use crate::gemm::BiasTo;
 use crate::rows::{Binary, Unary};
 use mil::DataType;
 
@@ -56,28 +57,79 @@ pub(crate) fn through_conversion(graph: &Graph, factor: &Val) -> (Val, Option<Da
     (Val { node, view: factor.view.clone() }, round)
 }
 
-/// Windows whose only readers keep their results between constants do that themselves: `relu`,
-/// `relu6` and `clip` behind a depthwise convolution need no pass of their own. Rounding to the
-/// element type keeps order, so that it does not matter which comes first, as long as the type has
-/// the constants.
-pub(crate) fn clamp_in_windows(graph: &mut Graph) {
+/// Products and windows whose only readers add a number to every channel, or keep results between
+/// constants, do so themselves: the bias of a convolution, and `relu`, `relu6` and `clip` behind it,
+/// need no pass of their own. Rounding to the element type keeps order, so that it does not matter
+/// which comes first.
+pub(crate) fn finish_on_the_way(graph: &mut Graph) {
     let uses = graph.uses();
-    for node in 0..graph.nodes.len() {
+    for node in (0..graph.nodes.len()).filter(|&node| uses[node] > 0) {
+        if let Some((source, bias)) = biased(graph, node).filter(|found| uses[found.0] == 1) {
+            take(graph, source, node, |kind| {
+                let Kind::Product(product) = kind else { unreachable!("it was one") };
+                product.bias = Some(bias);
+            });
+        }
         let Some((source, low, high)) = clamped(graph, node) else { continue };
-        let same = graph.nodes[node].dims.iter().product::<usize>()
-            == graph.nodes[source].dims.iter().product::<usize>()
-            && graph.nodes[node].dtype == graph.nodes[source].dtype;
-        if uses[node] == 0 || uses[source] != 1 || !same {
+        let same = graph.nodes[node].dtype == graph.nodes[source].dtype;
+        if uses[source] != 1 || !same {
             continue;
         }
-        if !matches!(graph.nodes[source].kind, Kind::Window(_)) {
-            continue;
+        match graph.nodes[source].kind {
+            Kind::Window(_) => take(graph, source, node, |kind| {
+                let Kind::Window(windows) = kind else { unreachable!("just matched") };
+                windows.window.clamp(low, high);
+            }),
+            Kind::Product(_) => take(graph, source, node, |kind| {
+                let Kind::Product(product) = kind else { unreachable!("just matched") };
+                let [least, most] = product.clamp.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
+                product.clamp = Some([keep(least, low, high), keep(most, low, high)]);
+            }),
+            _ => {}
         }
-        let kind = std::mem::replace(&mut graph.nodes[source].kind, Kind::Input(usize::MAX));
-        let Kind::Window(mut windows) = kind else { unreachable!("matched above") };
-        windows.window.clamp(low, high);
-        graph.nodes[node].kind = Kind::Window(windows);
     }
+}
+
+/// Lets a node compute what another one does, changed a little, of which it reads the whole; the
+/// other one is needed no more.
+fn take(graph: &mut Graph, from: NodeId, node: NodeId, change: impl FnOnce(&mut Kind)) {
+    let mut kind = std::mem::replace(&mut graph.nodes[from].kind, Kind::Input(usize::MAX));
+    change(&mut kind);
+    graph.nodes[node].kind = kind;
+    // Readers have views of their own.
+    graph.nodes[node].dims = graph.nodes[from].dims.clone();
+}
+
+/// If the node adds a number to every row of a product: the product's node, and the numbers.
+fn biased(graph: &Graph, node: NodeId) -> Option<(NodeId, Bias)> {
+    let Kind::Map(MapOp::Binary(Binary::Add), args) = &graph.nodes[node].kind else { return None };
+    let of = |x: &Val, y: &Val| {
+        let source = &graph.nodes[x.node];
+        let Kind::Product(product) = &source.kind else { return None };
+        let plain = product.bias.is_none() && product.clamp.is_none() && product.round.is_none();
+        let wide = source.dtype == DataType::Fp32;
+        let float = |dtype| matches!(dtype, DataType::Fp32 | DataType::Fp16 | DataType::Bf16);
+        let floats = float(graph.nodes[y.node].dtype) && float(graph.nodes[node].dtype);
+        if !(plain && wide && floats && graph.is_whole(x)) {
+            return None;
+        }
+        let mut view = y.view.reshape(&source.dims)?;
+        let rows = source.dims.len() - 2;
+        let fits =
+            view.dims.iter().zip(&view.strides).enumerate().all(|(axis, (&dim, &stride))| {
+                dim == 1 || stride == if axis == rows { 1 } else { 0 }
+            });
+        // Numbers of a single row would rather stay with what else is done.
+        let fits = fits && view.dims[rows] > 1;
+        view.dims[rows + 1] = 1;
+        fits.then_some((x.node, Bias { val: Val { node: y.node, view }, to: BiasTo::Rows }))
+    };
+    of(&args[0], &args[1]).or_else(|| of(&args[1], &args[0]))
+}
+
+/// The number between the two that is nearest.
+fn keep(value: f32, low: f32, high: f32) -> f32 {
+    value.max(low).min(high)
 }
 
 /// If the node keeps the whole of another one between two numbers: which node, and the numbers.

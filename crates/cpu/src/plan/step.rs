@@ -1,6 +1,5 @@
 //! The steps of a plan. Running one allocates nothing, but for the interpreter's.
 
-use super::build::Pack;
 use super::int_step::IntStep;
 use super::integer::{IntegerPack, IntegerStep};
 use super::line_step::LineStep;
@@ -8,6 +7,7 @@ use super::loop_step::{LoopStep, Own, OwnBytes};
 use super::mix_step::MixStep;
 use super::part::PartStep;
 use super::place::{Location, element_bytes};
+use super::products::Pack;
 use super::scan::ScanStep;
 use super::tables::{GatherStep, ScatterStep};
 use super::transfer::Transfer;

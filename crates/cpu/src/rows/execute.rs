@@ -77,6 +77,11 @@ impl RowProgram {
     /// As for `run`; the threads at work at the same time must have different indices.
     unsafe fn run_part(&self, isa: Isa, shared: &Shared<'_>, thread: usize, threads: usize) {
         let rows = self.space.rows();
+        if let Some(copy) = self.copy.filter(|_| rows >= threads) {
+            let rows = split(rows, threads, thread, 1);
+            // SAFETY: the caller vouches for the operands.
+            return unsafe { self.copy_rows(isa, copy, shared.pointers, rows) };
+        }
         let by_columns = rows < threads && !self.needs_whole_rows();
         let inner = self.space.inner;
         let (rows, columns) = if by_columns {

@@ -23,6 +23,7 @@
 
 mod axes;
 mod builder;
+mod copy;
 mod execute;
 mod kernels;
 mod memory;

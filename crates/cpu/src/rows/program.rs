@@ -24,6 +24,8 @@ pub struct RowProgram {
     /// The reductions of all rows to one.
     pub(super) columns: Vec<Columns>,
     pub(super) registers: Registers,
+    /// The operands that are read and written if all it does is copy rows.
+    pub(super) copy: Option<[usize; 2]>,
 }
 
 /// One pass over the tiles of a block of rows.

@@ -8,7 +8,7 @@
 use super::axes::{Space, row_stride};
 use super::program::RowProgram;
 use super::registers::{Draft, Virtual, assign};
-use super::{Instr, Operand, Value};
+use super::{Instr, Operand, Value, copy};
 use crate::format::Format;
 
 /// Elements in a tile: with half a dozen registers it stays in the first-level cache.
@@ -40,7 +40,9 @@ pub(super) fn schedule(
         passes: Vec::new(),
         columns: Vec::new(),
         registers: Default::default(),
+        copy: None,
     };
+    program.copy = copy::operands(&program, &code.instrs);
     let planner = Planner::new(&program, &code);
     let draft = planner.draft();
     assign(&mut program, draft);

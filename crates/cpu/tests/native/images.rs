@@ -44,9 +44,7 @@ fn transposed_convolutions_agree() {
             inputs.push(("bias", bias.into()));
         }
         inputs.push(("strides", numbers(&mut case, &mut random, spatial, 1, 3).into()));
-        // What is not known when the function is compiled has no holes.
-        let dilation = if constant { 3 } else { 1 };
-        inputs.push(("dilations", numbers(&mut case, &mut random, spatial, 1, dilation).into()));
+        inputs.push(("dilations", numbers(&mut case, &mut random, spatial, 1, 3).into()));
         let kind = ["valid", "custom", "same", "same_lower"][random.below(4)];
         if kind == "custom" {
             inputs.push(("pad", numbers(&mut case, &mut random, 2 * spatial, 0, 3).into()));
@@ -58,7 +56,9 @@ fn transposed_convolutions_agree() {
         let (kind, groups) = (case.b.string(kind), case.b.int(groups as i64));
         inputs.extend([("pad_type", kind.into()), ("groups", groups.into())]);
         let y = case.b.op(Op::ConvTranspose, "y", inputs).map(|y| vec![y]);
-        case.check(y, &[Op::ConvTranspose], false);
+        // Those of volumes are left to the interpreter.
+        let native: &[Op] = if spatial == 3 { &[] } else { &[Op::ConvTranspose] };
+        case.check(y, native, false);
     }
 }
 

@@ -70,10 +70,7 @@ impl Lower<'_> {
                 let divisor = self.with(Add, size, 1.0, name);
                 self.two(Div, x, divisor, name)
             }
-            Op::Relu6 => {
-                let x = self.with(Max, x, 0.0, name);
-                self.with(Min, x, 6.0, name)
-            }
+            Op::Relu6 => return Ok(Some(self.between(x, [0.0, 6.0], dtype, name))),
             op => {
                 let (alpha, beta) = (number(self, "alpha")?, number(self, "beta")?);
                 match op {
@@ -102,7 +99,9 @@ impl Lower<'_> {
                         let x = self.with(Max, x, 0.0, name);
                         self.with(Min, x, 1.0, name)
                     }
-                    Op::Threshold => self.with(Max, x, alpha, name),
+                    Op::Threshold => {
+                        return Ok(Some(self.between(x, [alpha, f64::INFINITY], dtype, name)));
+                    }
                     Op::ThresholdedRelu => {
                         let (alpha, zero) = (self.scalar(alpha), self.scalar(0.0));
                         let below = self.two(Binary::Lt, x.clone(), alpha, name);

@@ -86,10 +86,7 @@ impl Lower<'_> {
             Op::Clip => {
                 let params = self.params(operation);
                 let (low, high) = (params.float("alpha")?, params.float("beta")?);
-                let (low, high) = (self.scalar(low), self.scalar(high));
-                let x = self.f32_map(MapOp::Binary(Binary::Max), &[args[0].clone(), low], &name);
-                let min = MapOp::Binary(Binary::Min);
-                return Ok(Some(self.map(min, &[x, high], &dims, dtype, &name)));
+                return Ok(Some(self.between(args[0].clone(), [low, high], dtype, &name)));
             }
             _ => None,
         };
@@ -141,6 +138,27 @@ impl Lower<'_> {
     }
 
     /// A map node that is not rounded, of the first argument's dims.
+    /// A value kept between two numbers, either of which may be infinite.
+    pub(super) fn between(
+        &mut self,
+        x: Val,
+        [low, high]: [f64; 2],
+        dtype: DataType,
+        name: &str,
+    ) -> Val {
+        let dims = x.view.dims.clone();
+        let ends = [(Binary::Max, low, f64::NEG_INFINITY), (Binary::Min, high, f64::INFINITY)];
+        let mut out = x;
+        for (op, number, _) in ends.into_iter().filter(|(_, number, none)| number != none) {
+            let number = self.scalar(number);
+            out = self.map(MapOp::Binary(op), &[out, number], &dims, dtype, name);
+        }
+        match [low, high] == [f64::NEG_INFINITY, f64::INFINITY] {
+            true => self.map(MapOp::Copy, &[out], &dims, dtype, name),
+            false => out,
+        }
+    }
+
     pub(super) fn f32_map(&mut self, op: MapOp, args: &[Val], name: &str) -> Val {
         let dims = args[0].view.dims.clone();
         self.map(op, args, &dims, DataType::Fp32, name)

@@ -18,7 +18,6 @@ mod recurrent;
 mod reduce;
 mod resize;
 mod selected;
-mod transposed;
 mod update;
 mod window;
 

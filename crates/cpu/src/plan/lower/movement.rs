@@ -4,7 +4,7 @@ use super::Lower;
 use super::update::is_known;
 use crate::plan::graph::{Kind, Val};
 use crate::plan::view::View;
-use mil::{Arg, Op, Operation};
+use mil::{Op, Operation, Tensor};
 use runtime::Error;
 
 impl Lower<'_> {
@@ -108,6 +108,28 @@ impl Lower<'_> {
         Val { node: copy.node, view }
     }
 
+    /// The elements of a value that is a constant.
+    pub(super) fn materialized(&self, val: &Val) -> Option<Tensor> {
+        let Kind::Constant(tensor) = &self.graph.nodes[val.node].kind else { return None };
+        let width = tensor.dtype().bits() / 8;
+        if width == 0 || !tensor.dtype().bits().is_multiple_of(8) {
+            return None;
+        }
+        if val.view.is_dense() && val.view.count() == tensor.count() {
+            return tensor.clone().reshaped(&val.view.dims).ok();
+        }
+        let mut bytes = Vec::with_capacity(val.view.count() * width);
+        let walk = crate::plan::walk::Walk::new(&val.view.dims, [&val.view.strides]);
+        let [step] = walk.line().1;
+        walk.lines(0..walk.count(), |[first], count| {
+            for i in 0..count as isize {
+                let at = (val.view.offset + first + i * step) as usize * width;
+                bytes.extend_from_slice(&tensor.bytes()[at..at + width]);
+            }
+        });
+        Tensor::from_bytes(tensor.dtype(), &val.view.dims, bytes).ok()
+    }
+
     /// Repetition is a broadcast over an axis put before each repeated one.
     fn tile(&mut self, x: &Val, dims: &[usize]) -> Val {
         let mut view = x.view.clone();
@@ -128,9 +150,9 @@ impl Lower<'_> {
     fn stack(&mut self, operation: &Operation) -> Result<Option<Vec<Val>>, Error> {
         let (name, dims, dtype) = self.result(operation)?;
         let axis = self.params(operation).axis("axis", dims.len())?;
-        let Some(Arg::Many(operands)) = operation.inputs.get("values") else { return Ok(None) };
+        let Some(values) = operation.inputs.get("values") else { return Ok(None) };
         let mut parts = vec![];
-        for operand in operands {
+        for operand in values.operands() {
             let value = self.operand(operand)?;
             let view = value.view.insert_axis(axis);
             parts.push(Val { node: value.node, view });
@@ -143,9 +165,9 @@ impl Lower<'_> {
         let params = self.params(operation);
         let axis = params.axis("axis", dims.len())?;
         let interleave = params.bool("interleave")?;
-        let Some(Arg::Many(operands)) = operation.inputs.get("values") else { return Ok(None) };
+        let Some(values) = operation.inputs.get("values") else { return Ok(None) };
         let mut parts = vec![];
-        for operand in operands {
+        for operand in values.operands() {
             let part = self.operand(operand)?;
             let part = if part.view.dims.is_empty() { self.reshaped(&part, &[1]) } else { part };
             parts.push(part);

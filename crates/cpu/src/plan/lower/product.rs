@@ -2,7 +2,8 @@
 
 use super::Lower;
 use super::quantized::Candidate;
-use crate::plan::graph::{Kind, MapOp, Product, Val};
+use crate::gemm::BiasTo;
+use crate::plan::graph::{Bias, Kind, MapOp, Product, Val};
 use crate::plan::view::View;
 use crate::rows::Binary;
 use mil::{DataType, Op, Operation};
@@ -90,8 +91,12 @@ impl Lower<'_> {
         let batch = &dims[..dims.len() - 2];
         let (a, b) = (self.factor(a, batch), self.factor(b, batch));
         // A bias is read element after element.
-        let bias = bias.map(|bias| if bias.view.is_packed() { bias } else { self.copied(&bias) });
-        let product = Product { a, b, bias, round_a: None, round_b: None, round: None };
+        let bias = bias.map(|bias| Bias {
+            val: if bias.view.is_packed() { bias } else { self.copied(&bias) },
+            to: BiasTo::Columns,
+        });
+        let product =
+            Product { a, b, bias, clamp: None, round_a: None, round_b: None, round: None };
         self.graph.add(Kind::Product(Box::new(product)), dims, dtype, name)
     }
 

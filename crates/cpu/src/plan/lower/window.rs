@@ -1,4 +1,4 @@
-//! Pools, and convolutions of every channel by itself.
+//! Pools, convolutions of every channel by itself, and their reverse.
 
 use super::Lower;
 use crate::plan::graph::{Kind, MapOp, Val, WindowNode};
@@ -62,6 +62,33 @@ impl Lower<'_> {
         self.windows(operation, kind, geometry, x, Some(weight), bias)
     }
 
+    /// The result of a transposed convolution: of every channel by itself, with a weight
+    /// `[C, M, …]`; or without one, of the elements of x `[N, C·taps, …]` for every tap.
+    pub(super) fn spread(
+        &mut self,
+        operation: &Operation,
+        conv: &ConvGeometry,
+        x: Val,
+        kernel: &[usize],
+        weight: Option<&Val>,
+        bias: Option<&Val>,
+    ) -> Result<Option<Val>, Error> {
+        let before: Vec<usize> = conv.pads.iter().map(|pads| pads.0).collect();
+        let space = x.view.dims[2..].to_vec();
+        let Some(geometry) =
+            two_axes([&conv.out, &before, kernel, &conv.strides, &conv.dilations, &space])
+        else {
+            return Ok(None);
+        };
+        let multiplier = weight.map(|weight| weight.view.dims[1]);
+        let kind = window::Kind::Spread { multiplier };
+        let results = self.result(operation)?.1[1];
+        let taps = kernel.iter().product::<usize>();
+        let weight = weight.map(|weight| self.floats(weight, &[results, taps]));
+        let bias = bias.map(|bias| self.floats(bias, &[results]));
+        self.windows(operation, kind, geometry, x, weight, bias)
+    }
+
     fn windows(
         &mut self,
         operation: &Operation,
@@ -78,7 +105,11 @@ impl Lower<'_> {
         if !float(from) || !float(dtype) || dims.contains(&0) || x.view.dims.contains(&0) {
             return Ok(None);
         }
-        let (images, channels) = (x.view.dims[0], x.view.dims[1]);
+        let images = x.view.dims[0];
+        let channels = match kind {
+            window::Kind::Spread { .. } => dims[1],
+            _ => x.view.dims[1],
+        };
         let x_dims = x.view.dims.clone();
         let x = self.dense_as(&x, &x_dims);
         let window = Window::new(kind, geometry, images, channels, [source, result]);
