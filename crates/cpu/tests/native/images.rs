@@ -133,14 +133,25 @@ fn resized_images_agree() {
 fn extended_joined_and_selected_tensors_agree_exactly() {
     let types = [DataType::Fp32, DataType::Fp16, DataType::Int32, DataType::Int8, DataType::Bool];
     let mut random = Random(16);
-    for round in 0..150 {
+    for round in 0..180 {
         let dtype = types[random.below(types.len())];
         let rank = 2 + random.below(3);
         let shape = dims(&mut random, rank);
         let mut case = Case::new();
         let x = case.input(any(&mut random, dtype, &shape));
         let mut inputs: Vec<(&str, Arg)> = vec![("x", x.into())];
-        let op = match round % 5 {
+        let op = match round % 6 {
+            5 => {
+                let batch = random.below(rank);
+                let seq = (batch + 1 + random.below(rank - 1)) % rank;
+                let length = |_| random.below(shape[seq] + 1) as i64;
+                let lengths: Vec<i64> = (0..shape[batch]).map(length).collect();
+                let lengths = case.numbers(&lengths, true);
+                let (seq, batch) = (case.b.int(seq as i64), case.b.int(batch as i64));
+                inputs.extend([("lengths", lengths.into()), ("seq_axis", seq.into())]);
+                inputs.push(("batch_axis", batch.into()));
+                Op::ReverseSequence
+            }
             0 => {
                 let mode = ["constant", "reflect", "replicate"][random.below(3)];
                 let axes = if mode == "constant" { rank } else { 1 + random.below(2) };
@@ -202,5 +213,25 @@ fn extended_joined_and_selected_tensors_agree_exactly() {
             continue;
         };
         case.check(Ok(vec![y]), &[op], true);
+    }
+}
+
+#[test]
+fn channels_are_normed_by_their_neighbors() {
+    let mut random = Random(18);
+    for round in 0..24 {
+        let dtype = FLOATS[round % 3];
+        let rank = 3 + random.below(2);
+        let shape = dims(&mut random, rank);
+        let mut case = Case::new();
+        let x = case.input(floats(&mut random, dtype, &shape));
+        let size = case.b.int(1 + random.below(6) as i64);
+        let mut inputs: Vec<(&str, Arg)> = vec![("x", x.into()), ("size", size.into())];
+        for (name, value) in [("alpha", 0.5), ("beta", 0.75), ("k", 2.0)] {
+            let number = case.b.float(dtype, value);
+            inputs.push((name, number.into()));
+        }
+        let y = case.b.op(Op::LocalResponseNorm, "y", inputs).map(|y| vec![y]);
+        case.check(y, &[Op::LocalResponseNorm], false);
     }
 }

@@ -285,7 +285,7 @@ impl Lower<'_> {
             | ResizeNearestNeighbor
             | ResizeBilinear
             | Resize => one(self.resize(operation)?),
-            Fill | FillLike | BandPart | OneHot => one(self.selected(operation)?),
+            Fill | FillLike | BandPart | OneHot | ReverseSequence => one(self.selected(operation)?),
             MaxPool | AvgPool | L2Pool => one(self.pool(operation)?),
             Lstm | Gru | Rnn => self.recurrent(operation)?,
             Quantize | Dequantize => one(self.quantization(operation)?),
@@ -296,6 +296,7 @@ impl Lower<'_> {
             ReduceL1Norm | ReduceL2Norm | ReduceLogSum | ReduceSumSquare | InstanceNorm
             | L2Norm => one(self.reduction(operation)?),
             BatchNorm => one(self.batch_norm(operation)?),
+            LocalResponseNorm => one(self.local_response_norm(operation)?),
             Crop | DepthToSpace | SpaceToDepth | PixelShuffle | PixelUnshuffle | SpaceToBatch
             | BatchToSpace => one(self.pixels(operation)?),
             LogicalXor | Ceil | Round | Exp2 | Elu | LeakyRelu | Prelu | Relu6 | ClampedRelu

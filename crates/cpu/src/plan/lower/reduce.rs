@@ -7,6 +7,9 @@ use crate::rows::{Binary, Reduction, Unary};
 use mil::{DataType, Op, Operation};
 use runtime::Error;
 
+/// The most channels around each that are added up one by one.
+const LARGEST_WINDOW: i64 = 64;
+
 impl Lower<'_> {
     /// The result of a reducing op, or `None` if it is left to the interpreter.
     pub(super) fn reduction(&mut self, operation: &Operation) -> Result<Option<Val>, Error> {
@@ -177,6 +180,43 @@ impl Lower<'_> {
         let rsqrt = self.f32_map(MapOp::Unary(Unary::Rsqrt), &[shifted], &name);
         let out = self.map(MapOp::Binary(Binary::Mul), &[rows, rsqrt], &wide, dtype, &name);
         Ok(self.reshaped(&out, &dims))
+    }
+
+    /// x/(k + alpha/size·Σx²)^beta with the sum over channels (axis 1) around each, or `None` if it is
+    /// left to the interpreter.
+    pub(super) fn local_response_norm(
+        &mut self,
+        operation: &Operation,
+    ) -> Result<Option<Val>, Error> {
+        let (name, dims, dtype) = self.result(operation)?;
+        let x = self.need(operation, "x")?;
+        let params = self.params(operation);
+        let (size, alpha, beta, k) = (
+            params.int("size")?,
+            params.float("alpha")?,
+            params.float("beta")?,
+            params.float("k")?,
+        );
+        if !is_mapped(dtype) || x.view.count() == 0 || !(1..=LARGEST_WINDOW).contains(&size) {
+            return Ok(None);
+        }
+        let (size, channels) = (size as usize, x.view.dims[1]);
+        let square = self.f32_map(MapOp::Unary(Unary::Square), std::slice::from_ref(&x), &name);
+        let mut margins = vec![(0, 0); x.view.dims.len() - 1];
+        margins[0] = (size / 2, (size - 1) / 2);
+        let wide = self.padded(&square, &margins, 0.0, &name);
+        let shifted =
+            |by: usize| Val { node: wide.node, view: wide.view.slice(1, by, 1, channels) };
+        let mut sum = shifted(0);
+        for by in 1..size {
+            sum = self.two(Binary::Add, sum, shifted(by), &name);
+        }
+        let numbers = [alpha / size as f64, k, -beta].map(|number| self.scalar(number));
+        let [share, k, exponent] = numbers;
+        let scaled = self.two(Binary::Mul, sum, share, &name);
+        let base = self.two(Binary::Add, scaled, k, &name);
+        let factor = self.two(Binary::Pow, base, exponent, &name);
+        Ok(Some(self.map(MapOp::Binary(Binary::Mul), &[x, factor], &dims, dtype, &name)))
     }
 
     /// (x − mean)/√(variance + ε)·gamma + beta with vectors for the channels, axis 1; `None` if it

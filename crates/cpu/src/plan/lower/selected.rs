@@ -49,8 +49,40 @@ impl Lower<'_> {
                 let zero = self.number(dtype, 0);
                 Ok(zero.and_then(|zero| self.select([mask, x, zero], &dims, dtype, &name)))
             }
+            Op::ReverseSequence => self.reverse_sequence(operation),
             _ => self.one_hot(operation),
         }
+    }
+
+    /// Of every row of a batch the first elements in the opposite order, if it is known how many.
+    fn reverse_sequence(&mut self, operation: &Operation) -> Result<Option<Val>, Error> {
+        let (name, dims, dtype) = self.result(operation)?;
+        let x = self.need(operation, "x")?;
+        let params = self.params(operation);
+        let rank = dims.len();
+        let (seq, batch) = (params.axis("seq_axis", rank)?, params.axis("batch_axis", rank)?);
+        if !params.is_known("lengths") || seq == batch || x.view.count() == 0 || dtype.bits() < 8 {
+            return Ok(None);
+        }
+        let (lengths, size) = (params.need_ints("lengths")?, dims[seq] as i64);
+        if lengths.iter().any(|length| !(0..=size).contains(length)) || size > i64::from(i32::MAX) {
+            return Ok(None);
+        }
+        let place = |length: i64, at: i64| if at < length { length - 1 - at } else { at };
+        let places: Vec<i64> =
+            lengths.iter().flat_map(|&n| (0..size).map(move |at| place(n, at))).collect();
+        let places = self.constant_node(&Tensor::int32s(&places), "places");
+        let places = self.reshaped(&places, &[dims[batch], dims[seq]]);
+        let mut order = vec![batch, seq];
+        order.extend((0..rank).filter(|axis| ![batch, seq].contains(axis)));
+        let turned = Val { node: x.node, view: x.view.permute(&order) };
+        let width = x.view.count() / (dims[batch] * dims[seq]);
+        let table = self.dense_as(&turned, &[dims[batch], 1, dims[seq], width]);
+        let out = self.gathered(table, places, &name);
+        let out = self.reshaped(&out, &turned.view.dims);
+        let mut back = vec![0; rank];
+        order.iter().enumerate().for_each(|(position, &axis)| back[axis] = position);
+        Ok(Some(Val { node: out.node, view: out.view.permute(&back) }))
     }
 
     fn one_hot(&mut self, operation: &Operation) -> Result<Option<Val>, Error> {
