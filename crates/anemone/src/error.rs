@@ -93,6 +93,17 @@ pub enum Error {
         /// Why.
         source: passes::states::Error,
     },
+    /// What constants are chosen by is no regular expression.
+    #[error("`{pattern}` is no regular expression: {message}")]
+    Pattern {
+        /// What was given.
+        pattern: String,
+        /// Why.
+        message: String,
+    },
+    /// Constants cannot be differentiated for, or given other values.
+    #[error(transparent)]
+    Constants(#[from] passes::trainable::Error),
     /// Pixels are not as many as the size of the image says.
     #[error("an image of {width} × {height} pixels has {expected} bytes, found {found}")]
     Pixels {

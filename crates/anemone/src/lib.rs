@@ -2,7 +2,7 @@
 //!
 //! A [`Model`] is loaded from a package, a compiled folder, a model file or a text. A [`Session`]
 //! evaluates one of its functions again and again, and keeps its states. A [`Gradient`] evaluates
-//! a function and its reverse.
+//! a function and its reverse, for inputs and for weights.
 //!
 //! ```
 //! use anemone::mil::{DataType, Tensor};
@@ -104,6 +104,7 @@
 #![forbid(unsafe_code)]
 
 mod compiled;
+mod constants;
 mod device;
 mod error;
 pub mod features;

@@ -4,14 +4,14 @@ use coreml::Model;
 use cpu::CpuDevice;
 use mil::{DataType, Literal, Tensor, Weights};
 use passes::trainable::loss::{Loss, attach, cut};
-use passes::trainable::{Choice, choose, lift, widen};
+use passes::trainable::{Choice, Parameter, choose, lift, widen};
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use train::adamw::AdamW;
-use train::fit::{self, Column, Examples, Fit, FitOptions, Progress, Target, Task};
+use train::fit::{Column, Examples, Fit, FitOptions, Progress, Target, Task};
 use train::metrics::{self, Record};
 use train::rng::Rng;
 use train::schedule::{Decay, Schedule};
@@ -345,8 +345,8 @@ fn gradients_of_a_package_are_those_of_finite_differences() {
     let names = choose(&function, &Choice::All).unwrap();
     let lifted = lift(&mut function, &names).unwrap();
     let ports = attach(&mut function, &prediction, Loss::CrossEntropy).unwrap();
-    let value = |p: &passes::trainable::Parameter| fit::initial(&p.literal, &Weights::default());
-    let parameters = lifted.iter().map(|p| (p.name.clone(), value(p).unwrap())).collect();
+    let value = |p: &Parameter| p.value(&Weights::default()).unwrap();
+    let parameters = lifted.iter().map(|p| (p.name.clone(), value(p))).collect();
     let task = Task {
         function,
         ports,

@@ -12,7 +12,7 @@ use passes::trainable::loss::{self, Loss, Prediction};
 use passes::trainable::{self, Choice, widen};
 use regex::Regex;
 use std::collections::BTreeMap;
-use train::fit::{self, Column, Examples, Target, Task};
+use train::fit::{Column, Examples, Target, Task};
 
 /// What the targets are called, unless they have the name of the output.
 const TARGET: &str = "target";
@@ -64,7 +64,7 @@ impl Prepared {
         let chosen = trainable::choose(&function, &choice)?;
         let mut parameters = vec![];
         for parameter in trainable::lift(&mut function, &chosen)? {
-            let value = fit::initial(&parameter.literal, &Weights::default())?;
+            let value = parameter.value(&Weights::default())?;
             parameters.push((parameter.name, value));
         }
         let ports = loss::attach(&mut function, &prediction, loss)?;
