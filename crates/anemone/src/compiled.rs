@@ -7,7 +7,7 @@ use crate::states::States;
 use crate::{Error, Tensors, tensors};
 use ane::Source;
 use interp::Array;
-use mil::{Function, Literal, Op, Operand, Operation, Program, Tensor, Type, Weights};
+use mil::{Function, Literal, Op, Operation, Program, Tensor, Type, Weights};
 use runtime::{Accumulation, Bindings, CompileOptions, Executable, Placement, Port, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -302,12 +302,7 @@ fn placed_all(program: &Program, function: &str, place: &str) -> Vec<Placement> 
 fn weight_files(function: &Function) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     function.body.visit(&mut |operation| {
-        let arguments = operation.inputs.values().flat_map(|argument| argument.operands());
-        let literals = arguments.filter_map(|operand| match operand {
-            Operand::Literal(literal) => Some(literal),
-            Operand::Value(_) => None,
-        });
-        for literal in literals.chain(operation.attributes.values()) {
+        for literal in operation.literals() {
             if let Literal::Blob(blob) = literal {
                 paths.insert(blob.path.clone());
             }

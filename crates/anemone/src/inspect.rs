@@ -102,12 +102,7 @@ impl Constants {
         let mut seen = HashSet::new();
         for function in &program.functions {
             function.body.visit(&mut |operation| {
-                let operands = operation.inputs.values().flat_map(|arg| arg.operands());
-                let inline = operands.filter_map(|operand| match operand {
-                    Operand::Literal(literal) => Some(literal),
-                    Operand::Value(_) => None,
-                });
-                for literal in inline.chain(operation.attributes.values()) {
+                for literal in operation.literals() {
                     let (dtype, count) = match literal {
                         Literal::Blob(blob) if seen.insert((&blob.path, blob.offset)) => {
                             (blob.dtype, mil::element_count(&blob.dims).unwrap_or(usize::MAX))
