@@ -42,6 +42,9 @@
 //! bytes. Inputs are cast to the types that the program declares; a `Vec<f32>` is enough for a model
 //! in fp16.
 //!
+//! An image is an array of `[1, channels, height, width]` from 0 to 255; [`image::Picture`] reads it
+//! from PNG or JPEG, and resizes it.
+//!
 //! # States
 //!
 //! A state begins as zeros and lives as long as the session.
