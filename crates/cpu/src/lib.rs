@@ -2,6 +2,7 @@
 //!
 //! Start from [`CpuDevice`]. `plan` turns a function into steps; `gemm` multiplies matrices,
 //! `rows` runs fused chains of element-wise operations and reductions, `team` is the threads.
+//! `ints` is the arithmetic of integers, `lines` what needs a whole line: orders, running sums.
 //!
 //! This crate knows no training. Its unsafe code reads and writes the memory that a plan has
 //! laid out; every block says what it relies on.
@@ -18,7 +19,7 @@ mod element;
 mod emulation;
 pub mod format;
 pub mod gemm;
-pub mod ints;
+mod ints;
 pub mod isa;
 mod lines;
 pub mod measure;

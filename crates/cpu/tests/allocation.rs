@@ -87,19 +87,44 @@ fn block() -> Result<Function, OpError> {
     Ok(b.finish(&[loss, gradient, turned]))
 }
 
+/// Parts that are replaced where a tensor says, integers, lines, images and a recurrent layer.
+const OTHERS: &str = "program(1.3)
+{
+    func f<ios18>(tensor<int32, [24]> tokens, tensor<fp32, [1, 2, 6, 8]> x, tensor<fp16, [9, 4]> cache,
+            tensor<fp16, [1, 4]> row, tensor<fp32, [5, 1, 8]> steps, tensor<fp32, [1, 3]> h,
+            tensor<fp32, [12, 8]> seen, tensor<fp32, [12, 3]> kept) {
+        tensor<int32, [2]> at = slice_by_size(x = tokens, begin = tensor<int32, [1]>([3]), size = tensor<int32, [1]>([2]));
+        tensor<int32, [2]> begin = mul(x = at, y = tensor<int32, [2]>([1, 0]));
+        tensor<int32, [2]> end = add(x = begin, y = tensor<int32, [2]>([1, 4]));
+        tensor<fp16, [9, 4]> updated = slice_update(x = cache, update = row, begin = begin, end = end);
+        tensor<fp16, [3, 4]> part = slice_by_size(x = updated, begin = begin, size = tensor<int32, [2]>([3, 4]));
+        tensor<fp32, [1, 2, 12, 16]> large = upsample_bilinear(x = x, scale_factor_height = fp32(2.0), scale_factor_width = fp32(2.0), align_corners = bool(false));
+        tensor<fp32, [1, 2, 12, 16]> sums = cumsum(x = large, axis = int32(3));
+        tensor<int32, [1, 2, 12, 16]> order = argsort(x = sums, axis = int32(2));
+        tensor<fp32, [1, 2, 12, 5]> best, tensor<int32, [1, 2, 12, 5]> where = topk(x = large, k = int32(5));
+        tensor<int32, [1, 2, 6, 8]> slice = slice_by_size(x = order, begin = tensor<int32, [4]>([0, 0, 0, 0]), size = tensor<int32, [4]>([1, 2, 6, 8]));
+        tensor<fp32, [1, 2, 6, 8]> taken = gather_along_axis(x = x, indices = slice, axis = int32(3));
+        tensor<fp32, [5, 1, 3]> shown, tensor<fp32, [1, 3]> last, tensor<fp32, [1, 3]> cell = lstm(x = steps, initial_h = h, initial_c = h, weight_ih = seen, weight_hh = kept, output_sequence = bool(true));
+    } -> (part, best, where, taken, shown, cell);
+}
+";
+
 #[test]
 fn evaluating_allocates_nothing() {
+    let block = Program::new(vec![block().expect("the operations are legal")]);
+    let parameters = ["w", "gate", "up", "down", "table"];
     for products in [Products::Native, Products::Int8] {
-        evaluate(products);
+        evaluate(&block, &parameters, products);
     }
+    let others = mil::parse(OTHERS).unwrap_or_else(|error| panic!("{error}"));
+    evaluate(&others, &[], Products::Native);
 }
 
-fn evaluate(products: Products) {
+fn evaluate(program: &Program, parameters: &[&str], products: Products) {
     let device = CpuDevice::new(Some(2)).expect("two threads can be started");
-    let program = Program::new(vec![block().expect("the operations are legal")]);
-    let parameters = ["w", "gate", "up", "down", "table"].map(str::to_owned).into();
+    let parameters = parameters.iter().map(|&name| name.to_owned()).collect();
     let options = CompileOptions { parameters, products, ..CompileOptions::default() };
-    let executable = device.compile(&program, "f", &options).expect("it can be compiled");
+    let executable = device.compile(program, "f", &options).expect("it can be compiled");
     let places = executable.placement();
     assert!(places.iter().all(|p| p.place != "cpu: interpreter"), "{places:?}");
     let mut bindings = Bindings::new();
@@ -108,7 +133,9 @@ fn evaluate(products: Products) {
         let surface = if port.name == "tokens" {
             Surface::from_slice(&(0..count as i32).collect::<Vec<_>>())
         } else {
-            Surface::from_slice(&(0..count).map(|i| (i % 7) as f32 / 7.0).collect::<Vec<_>>())
+            // Zeros where elements are of 16 bits, and enough of them.
+            let number = |i: usize| if port.ty.dtype == DataType::Fp32 { i % 7 } else { 0 };
+            Surface::from_slice(&(0..count).map(|i| number(i) as f32 / 7.0).collect::<Vec<_>>())
         };
         bindings = bindings.input(&port.name, &surface.expect("memory for an input"));
     }

@@ -5,6 +5,10 @@
 //! over the same axes, such as those of attention over heads; `place` gives tensors their memory;
 //! `build` makes the steps, `products` those of matrix products and `body` those of a loop; `step` runs
 //! them and `cost` says what each does.
+//!
+//! Elements that only move are moved as bytes (`transfer`), also from and to parts whose place is
+//! computed (`part`), and an input that only has parts replaced may stay where it is (`in_place`).
+//! What a recurrent layer carries from step to step is a `scan`, with a body that is planned alike.
 
 mod body;
 mod build;
