@@ -25,6 +25,9 @@ seed tokenizer tokenizer '' $fixtures/llama/tokenizer.json
 mkdir -p corpus/adapter
 echo '{"peft_type": "LORA", "r": 4, "lora_alpha": 12.5, "lora_dropout": 0.1,
 "target_modules": ["q_proj", "mlp.up_proj"], "use_rslora": true, "bias": "none"}' > corpus/adapter/lora
+for picture in ../crates/anemone/tests/fixtures/*.png ../crates/anemone/tests/fixtures/*.jpg; do
+    seed picture "$(basename "$picture")" '' "$picture"
+done
 find ../crates/mil/tests -name '*.mil' | while read -r file; do
     seed parse "$(basename "$file")" '' "$file"
 done

@@ -11,6 +11,9 @@ fuzz_target!(|bytes: &[u8]| {
     let file = Path::new("x.mlmodel");
     let Ok(model) = Model::from_bytes(bytes, file) else { return };
     let _ = mil::verify(&model.program);
+    for interface in &model.interface.functions {
+        let _ = coreml::specialize(&model.program, interface, &Default::default());
+    }
     let Ok(written) = model.to_bytes() else { return };
     let again = Model::from_bytes(&written, file).expect("what was written is read");
     assert!(again.program == model.program);

@@ -7,7 +7,7 @@ use crate::states::States;
 use crate::{Error, Tensors, tensors};
 use ane::Source;
 use interp::Array;
-use mil::{Function, Literal, Op, Operand, Operation, Program, Tensor, Type, Weights};
+use mil::{Function, Literal, Op, Operation, Program, Tensor, Type, Weights};
 use runtime::{Accumulation, Bindings, CompileOptions, Executable, Placement, Port, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ enum How {
 }
 
 /// What an evaluation gives, by the names of values.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Results {
     pub outputs: Tensors,
     pub dictionaries: BTreeMap<String, Dictionary>,
@@ -92,14 +92,42 @@ impl Compiled {
         }
     }
 
-    /// Evaluates once. Inputs are by the names of values, and have the types of the form; others
-    /// are not looked at. The states become what they are afterwards; if the evaluation fails they
-    /// stay what they were.
+    /// Takes inputs, evaluates once and gives the results.
     pub fn evaluate(&mut self, inputs: &Tensors, states: &mut States) -> Result<Results, Error> {
+        self.give(inputs)?;
+        self.run(states)?;
+        self.results()
+    }
+
+    /// Takes inputs, by the names of values. They have the types of the form; others are not looked
+    /// at.
+    pub fn give(&mut self, inputs: &Tensors) -> Result<(), Error> {
         match &mut self.how {
-            How::Device(on) => on.evaluate(inputs, states),
-            How::Engine(on) => on.evaluate(inputs),
-            How::Interpreter(on) => on.evaluate(inputs, states),
+            How::Device(on) => write(&on.inputs, inputs),
+            How::Engine(on) => write(&on.inputs, inputs),
+            How::Interpreter(on) => {
+                on.give(inputs);
+                Ok(())
+            }
+        }
+    }
+
+    /// Evaluates with the inputs that were given last. The states become what they are afterwards;
+    /// if the evaluation fails they stay what they were.
+    pub fn run(&mut self, states: &mut States) -> Result<(), Error> {
+        match &mut self.how {
+            How::Device(on) => on.run(states),
+            How::Engine(on) => Ok(on.evaluation.evaluate()?),
+            How::Interpreter(on) => on.run(states),
+        }
+    }
+
+    /// What the last evaluation gave.
+    pub fn results(&self) -> Result<Results, Error> {
+        match &self.how {
+            How::Device(on) => Ok(Results { outputs: read(&on.outputs)?, ..Results::default() }),
+            How::Engine(on) => Ok(Results { outputs: read(&on.outputs)?, ..Results::default() }),
+            How::Interpreter(on) => Ok(on.results.clone()),
         }
     }
 }
@@ -192,15 +220,14 @@ impl OnDevice {
         Ok(&mut *self.requests.last_mut().expect("it was pushed").request)
     }
 
-    fn evaluate(&mut self, inputs: &Tensors, states: &mut States) -> Result<Results, Error> {
-        write(&self.inputs, inputs)?;
+    fn run(&mut self, states: &mut States) -> Result<(), Error> {
         self.request(states)?.evaluate(Accumulation::Replace)?;
         for (state, in_place) in self.states.iter().zip(&self.in_place) {
             if !in_place {
                 states.turn(&state.name);
             }
         }
-        Ok(Results { outputs: read(&self.outputs)?, ..Results::default() })
+        Ok(())
     }
 }
 
@@ -243,12 +270,6 @@ impl OnEngine {
         let evaluation = model.bind(&bound(&inputs), &bound(&outputs))?;
         Ok(OnEngine { evaluation, inputs, outputs })
     }
-
-    fn evaluate(&mut self, inputs: &Tensors) -> Result<Results, Error> {
-        write(&self.inputs, inputs)?;
-        self.evaluation.evaluate()?;
-        Ok(Results { outputs: read(&self.outputs)?, ..Results::default() })
-    }
 }
 
 /// A function that the interpreter evaluates.
@@ -256,21 +277,26 @@ struct Interpreted {
     program: Program,
     name: String,
     options: interp::Options,
+    inputs: BTreeMap<String, Array>,
+    results: Results,
 }
 
 impl Interpreted {
     fn new(program: Program, name: &str, weights: &Weights) -> Interpreted {
         let options = interp::Options { weights: weights.clone(), ..interp::Options::default() };
-        Interpreted { program, name: name.to_owned(), options }
+        let (inputs, results) = (BTreeMap::new(), Results::default());
+        Interpreted { program, name: name.to_owned(), options, inputs, results }
     }
 
-    fn evaluate(&mut self, inputs: &Tensors, states: &mut States) -> Result<Results, Error> {
-        let array = |(name, tensor): (&String, &Tensor)| (name.clone(), Array::from_tensor(tensor));
+    fn give(&mut self, inputs: &Tensors) {
         let function = self.program.function(&self.name);
         let taken = |name: &String| function.is_some_and(|f| f.input(name).is_some());
-        let inputs = inputs.iter().filter(|(name, _)| taken(name)).map(array).collect();
+        self.inputs = inputs.iter().filter(|(name, _)| taken(name)).map(array).collect();
+    }
+
+    fn run(&mut self, states: &mut States) -> Result<(), Error> {
         self.options.states = states.all()?.iter().map(array).collect();
-        let results = interp::evaluate(&self.program, &self.name, &inputs, &self.options)?;
+        let results = interp::evaluate(&self.program, &self.name, &self.inputs, &self.options)?;
         let of = |arrays: BTreeMap<String, Array>| {
             tensors(arrays.into_iter().map(|(name, array)| (name, array.to_tensor())))
         };
@@ -280,11 +306,16 @@ impl Interpreted {
             values: of.values.to_tensor(),
         };
         let dictionaries = results.dictionaries.into_iter();
-        Ok(Results {
+        self.results = Results {
             outputs: of(results.outputs),
             dictionaries: dictionaries.map(|(name, of)| (name, dictionary(of))).collect(),
-        })
+        };
+        Ok(())
     }
+}
+
+fn array((name, tensor): (&String, &Tensor)) -> (String, Array) {
+    (name.clone(), Array::from_tensor(tensor))
 }
 
 /// Writes the values of ports.
@@ -326,12 +357,7 @@ fn placed_all(program: &Program, function: &str, place: &str) -> Vec<Placement> 
 fn weight_files(function: &Function) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     function.body.visit(&mut |operation| {
-        let arguments = operation.inputs.values().flat_map(|argument| argument.operands());
-        let literals = arguments.filter_map(|operand| match operand {
-            Operand::Literal(literal) => Some(literal),
-            Operand::Value(_) => None,
-        });
-        for literal in literals.chain(operation.attributes.values()) {
+        for literal in operation.literals() {
             if let Literal::Blob(blob) = literal {
                 paths.insert(blob.path.clone());
             }

@@ -35,6 +35,9 @@ pub enum Error {
     /// What was given does not fit the features. Every problem is listed.
     #[error("{}", lines(.0))]
     Features(Vec<FeatureProblem>),
+    /// A session was to evaluate before it was given anything.
+    #[error("the session has no inputs yet: prepare it with some first")]
+    NoInputs,
     /// There is no output of this name.
     #[error("there is no output `{name}`; there are {known}")]
     NoOutput {
@@ -92,6 +95,25 @@ pub enum Error {
         function: String,
         /// Why.
         source: passes::states::Error,
+    },
+    /// What constants are chosen by is no regular expression.
+    #[error("`{pattern}` is no regular expression: {message}")]
+    Pattern {
+        /// What was given.
+        pattern: String,
+        /// Why.
+        message: String,
+    },
+    /// Constants cannot be differentiated for, or given other values.
+    #[error(transparent)]
+    Constants(#[from] passes::trainable::Error),
+    /// A file is no picture, or none that can be read.
+    #[error("picture `{file}`: {message}")]
+    Picture {
+        /// The file.
+        file: String,
+        /// Why.
+        message: String,
     },
     /// Pixels are not as many as the size of the image says.
     #[error("an image of {width} × {height} pixels has {expected} bytes, found {found}")]

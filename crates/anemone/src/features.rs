@@ -9,6 +9,9 @@ use mil::{DataType, Function, Program, Tensor, TensorType, Type};
 /// What the names of states begin with where states and inputs stand in one list.
 pub const STATE: &str = "state/";
 
+/// The most elements of an input that is left out: the model alone says how many there are.
+const MOST_LEFT_OUT: usize = 1 << 28;
+
 /// What a function is given, by the names of its values.
 #[derive(Debug, Default)]
 pub struct Given {
@@ -132,11 +135,17 @@ pub fn left_out(feature: &Feature, ty: &TensorType) -> Result<Tensor, String> {
         return Err(message.to_owned());
     };
     let dims = ty.fixed_dims().unwrap_or_else(|| shape.clone());
-    let Some(count) = mil::element_count(&dims).filter(|&count| count <= 1 << 31) else {
-        return Err(format!("shape {dims:?} is too large"));
+    let Some(count) = mil::element_count(&dims).filter(|&count| count <= MOST_LEFT_OUT) else {
+        return Err(format!("shape {dims:?} is too large for a value that is left out"));
     };
-    let tensor = Tensor::from_f64s(DataType::Fp64, &dims, &vec![default.to_f64(); count]);
-    fit(tensor.map_err(|error| error.to_string())?, ty)
+    let one = Tensor::from_f64s(DataType::Fp64, &[1], &[default.to_f64()]);
+    let one = one.map_err(|error| error.to_string())?;
+    let one = fit(one, &TensorType::fixed(ty.dtype, &[1]))?;
+    let all = match ty.dtype.bits() % 8 {
+        0 => Tensor::from_bytes(ty.dtype, &dims, one.bytes().repeat(count)),
+        _ => return Err(format!("there is no value of {} for what is left out", ty.dtype)),
+    };
+    fit(all.map_err(|error| error.to_string())?, ty)
 }
 
 /// The program with the function made for inputs of these shapes, as far as it leaves some open.

@@ -1,6 +1,7 @@
-//! Gradients of outputs with respect to inputs.
+//! Gradients of outputs with respect to inputs and constants.
 
 use crate::compiled::{Compiled, Results, Settings};
+use crate::constants::Constants;
 use crate::device::{Device, Opened};
 use crate::features::{self, Given, STATE};
 use crate::session::{Forms, Key};
@@ -10,6 +11,7 @@ use coreml::FunctionInterface;
 use mil::{Program, Tensor, TensorType, Weights};
 use passes::autodiff::{self, Recompute};
 use passes::states::State;
+use passes::trainable::loss;
 
 /// What is differentiated, for what, and on what.
 #[derive(Clone, Debug)]
@@ -19,6 +21,9 @@ pub struct GradientOptions {
     /// The inputs whose gradients are wanted, by the names of the features; `state/NAME` is a state
     /// before the evaluation.
     pub wrt: Vec<String>,
+    /// Constants whose gradients are wanted too: those whose names have a match of this regular
+    /// expression. A constant has the name of its value and that of its attribute `name`.
+    pub constants: Option<String>,
     /// What the backward function computes again instead of being given.
     pub recompute: Recompute,
     /// What evaluates.
@@ -37,6 +42,7 @@ impl Default for GradientOptions {
         GradientOptions {
             function: None,
             wrt: vec![],
+            constants: None,
             recompute: Recompute::default(),
             device: Device::default(),
             weights: None,
@@ -48,11 +54,50 @@ impl Default for GradientOptions {
 
 /// A function with its backward function, on a device.
 ///
-/// Both are compiled when they are first evaluated, once for every set of input shapes.
+/// Both are compiled when they are first evaluated, once for every set of input shapes. A classifier
+/// is differentiated for the probabilities that its label is made of.
+///
+/// Constants that are differentiated for are inputs of fp32, whatever they were, and are cast where
+/// they are used. They have the model's values where [`Gradient::evaluate`] is given no others, so
+/// that training is a loop around it:
+///
+/// ```
+/// use anemone::mil::{DataType, Tensor};
+/// use anemone::{Gradient, GradientOptions, Model};
+///
+/// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../coreml/tests/fixtures");
+/// let model = Model::load(format!("{folder}/perceptron.mlpackage"))?;
+/// let constants = Some("weight|bias".to_owned());
+/// let options = GradientOptions { constants, ..GradientOptions::default() };
+/// let mut gradient = Gradient::new(&model, options)?;
+/// let mut constants = gradient.constants()?;
+/// let x = Tensor::from_f64s(DataType::Fp32, &[2, 8], &[0.5; 16])?;
+///
+/// // One step down the mean of squares Σy²/n, whose gradient by y is 2y/n.
+/// let y = model.session()?.predict([("x", x.clone())])?.output("y")?.clone();
+/// let loss = |y: &Tensor| y.to_f64s().iter().map(|y| y * y).sum::<f64>() / y.count() as f64;
+/// let seed: Vec<f64> = y.to_f64s().iter().map(|v| 2.0 * v / y.count() as f64).collect();
+/// let seed = Tensor::from_f64s(DataType::Fp32, y.dims(), &seed)?;
+/// let given = constants.clone().into_iter().chain([("x".to_owned(), x.clone())]);
+/// let result = gradient.evaluate(given, [("y", seed)])?;
+/// for (name, constant) in &mut constants {
+///     let by = result.gradients[name].to_f64s();
+///     let values = constant.to_f64s().into_iter().zip(by).map(|(value, by)| value - 0.1 * by);
+///     let values: Vec<f64> = values.collect();
+///     *constant = Tensor::from_f64s(DataType::Fp32, constant.dims(), &values)?;
+/// }
+///
+/// // The model with the new values; `write` makes a package of it.
+/// let trained = model.with_constants(None, &constants)?;
+/// let after = trained.session()?.predict([("x", x)])?;
+/// assert!(loss(after.output("y")?) < loss(&y));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Gradient {
-    /// The function alone.
+    /// The function alone, with constants that are inputs.
     program: Program,
     interface: FunctionInterface,
+    constants: Constants,
     wrt: Vec<String>,
     recompute: Recompute,
     opened: Opened,
@@ -66,7 +111,7 @@ pub struct Gradient {
 pub struct Gradients {
     /// What the function gives. States after the evaluation are among it, as `state/NAME`.
     pub outputs: Tensors,
-    /// The gradient of every wanted input, in its shape.
+    /// The gradient of every wanted input and constant, in its shape.
     pub gradients: Tensors,
 }
 
@@ -88,14 +133,34 @@ impl Gradient {
     /// [`Gradient::evaluate`].
     ///
     /// # Errors
-    /// If there is no such function, or the device cannot be opened.
+    /// If there is no such function, no constant is meant, or the device cannot be opened.
     pub fn new(model: &Model, options: GradientOptions) -> Result<Gradient, Error> {
-        let GradientOptions { function, wrt, recompute, device, weights, fall_back, forms } =
-            options;
-        let function = model.function(function.as_deref())?;
+        let GradientOptions {
+            function,
+            mut wrt,
+            constants,
+            recompute,
+            device,
+            weights,
+            fall_back,
+            forms,
+        } = options;
+        let mut function = model.function(function.as_deref())?.clone();
+        let interface = model.interface().function(&function.name).cloned().unwrap_or_default();
+        loss::unlabel(&mut function);
+        let constants = match constants {
+            Some(pattern) => Constants::lift(&mut function, &interface, &pattern)?,
+            None => Constants::default(),
+        };
+        for name in constants.names() {
+            if !wrt.contains(name) {
+                wrt.push(name.clone());
+            }
+        }
         Ok(Gradient {
-            program: Program { functions: vec![function.clone()], ..model.program().clone() },
-            interface: model.interface().function(&function.name).cloned().unwrap_or_default(),
+            program: Program { functions: vec![function], ..model.program().clone() },
+            interface,
+            constants,
             wrt,
             recompute,
             opened: device.open()?,
@@ -107,7 +172,8 @@ impl Gradient {
 
     /// The function's outputs, and the gradients of Σ ⟨output, its seed⟩.
     ///
-    /// Inputs are given as in [`crate::Session::predict`]; states that are not given are zero.
+    /// Inputs are given as in [`crate::Session::predict`]; states that are not given are zero, and
+    /// constants that gradients are wanted of are what they are in the model.
     /// `seeds` has an array in the shape of an output for any number of them, `state/NAME` among
     /// them, and counts as zero for the others. Where it is empty, the seed is 1 for the only float
     /// output, which must have one element.
@@ -120,7 +186,9 @@ impl Gradient {
         inputs: impl IntoIterator<Item = (N, Tensor)>,
         seeds: impl IntoIterator<Item = (M, Tensor)>,
     ) -> Result<Gradients, Error> {
-        let (given, seeds) = (tensors(inputs), tensors(seeds));
+        let (mut given, seeds) = (tensors(inputs), tensors(seeds));
+        self.constants.load(&self.weights)?;
+        self.constants.fill(&mut given);
         let function = &self.program.functions[0];
         let name = function.name.clone();
         let Given { mut inputs, states } = features::sort(function, &self.interface, given)?;
@@ -152,10 +220,18 @@ impl Gradient {
         Ok(result)
     }
 
+    /// The constants that gradients are wanted of, by their names, as the model has them; in fp32.
+    ///
+    /// # Errors
+    /// If a weight file cannot be read.
+    pub fn constants(&self) -> Result<Tensors, Error> {
+        self.constants.values(&self.weights)
+    }
+
     /// The functions `forward` and `backward` for inputs of the shapes that are declared, or else
     /// of the default ones: what `anemone grad` writes. `forward` also gives what `backward` wants
     /// to know; that takes `d_OUTPUT` for every output that depends on a wanted input, and gives
-    /// `d_INPUT`.
+    /// `d_INPUT`. Constants are inputs behind the others.
     ///
     /// # Errors
     /// As [`Gradient::evaluate`].

@@ -1,4 +1,13 @@
 //! Images as programs see them: `[1, channels, height, width]`, values from 0 to 255.
+//!
+//! [`Picture`] reads them from files, [`tensor`] makes them of pixels.
+
+mod jpeg;
+mod picture;
+mod png;
+mod resize;
+
+pub use picture::{MAX_PIXELS, Picture};
 
 use crate::Error;
 use coreml::{ColorSpace, ImageType};

@@ -1,6 +1,7 @@
 //! What a program holds: ops, arithmetic, constants. No weight is read.
 
-use mil::{Function, Literal, Op, Operand, Operation, Program};
+use crate::Label;
+use mil::{Arg, DataType, Function, Literal, Op, Operand, Operation, Program, Tensor};
 use std::collections::{BTreeMap, HashSet};
 
 /// How often a function has each op, those of nested blocks included.
@@ -10,6 +11,23 @@ pub fn ops(function: &Function) -> BTreeMap<&'static str, usize> {
         *ops.entry(operation.op.name()).or_default() += 1;
     });
     ops
+}
+
+/// The classes that a classifier tells apart, in the order of their probabilities; nothing if the
+/// function is no classifier.
+pub fn classes(function: &Function) -> Option<Vec<Label>> {
+    let operation = function.body.operations.iter().find(|o| o.op == Op::Classify)?;
+    let list = match operation.inputs.get("classes")? {
+        Arg::One(Operand::Literal(literal)) => Some(literal),
+        Arg::One(Operand::Value(id)) => function.literals()[id.index()],
+        Arg::Many(_) => None,
+    };
+    let label = |tensor: &Tensor| match tensor.dtype() {
+        DataType::String => tensor.strings().first().cloned().map(Label::Text),
+        _ => tensor.to_i64s().first().copied().map(Label::Number),
+    };
+    let Literal::List { items, .. } = list? else { return None };
+    items.iter().map(|item| label(item.as_tensor()?)).collect()
 }
 
 /// Constants of a program: all that are in weight files, each once, and those in the program that
@@ -102,12 +120,7 @@ impl Constants {
         let mut seen = HashSet::new();
         for function in &program.functions {
             function.body.visit(&mut |operation| {
-                let operands = operation.inputs.values().flat_map(|arg| arg.operands());
-                let inline = operands.filter_map(|operand| match operand {
-                    Operand::Literal(literal) => Some(literal),
-                    Operand::Value(_) => None,
-                });
-                for literal in inline.chain(operation.attributes.values()) {
+                for literal in operation.literals() {
                     let (dtype, count) = match literal {
                         Literal::Blob(blob) if seen.insert((&blob.path, blob.offset)) => {
                             (blob.dtype, mil::element_count(&blob.dims).unwrap_or(usize::MAX))

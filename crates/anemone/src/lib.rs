@@ -2,7 +2,7 @@
 //!
 //! A [`Model`] is loaded from a package, a compiled folder, a model file or a text. A [`Session`]
 //! evaluates one of its functions again and again, and keeps its states. A [`Gradient`] evaluates
-//! a function and its reverse.
+//! a function and its reverse, for inputs and for weights.
 //!
 //! ```
 //! use anemone::mil::{DataType, Tensor};
@@ -41,6 +41,9 @@
 //! Arrays go in and out as [`mil::Tensor`]: an element type, a shape, and packed little-endian
 //! bytes. Inputs are cast to the types that the program declares; a `Vec<f32>` is enough for a model
 //! in fp16.
+//!
+//! An image is an array of `[1, channels, height, width]` from 0 to 255; [`image::Picture`] reads it
+//! from PNG or JPEG, and resizes it.
 //!
 //! # States
 //!
@@ -104,6 +107,7 @@
 #![forbid(unsafe_code)]
 
 mod compiled;
+mod constants;
 mod device;
 mod error;
 pub mod features;

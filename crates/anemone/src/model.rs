@@ -2,9 +2,10 @@
 
 use crate::gradient::{Gradient, GradientOptions};
 use crate::session::{Options, Session};
-use crate::{Error, inspect};
+use crate::{Error, Tensors, inspect};
 use coreml::{Form, FunctionInterface, Interface, Metadata};
 use mil::{Function, Program, Weights};
+use passes::trainable;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -164,6 +165,25 @@ impl Model {
     pub fn gradient(&self, wrt: &[&str]) -> Result<Gradient, Error> {
         let wrt = wrt.iter().map(|&name| name.to_owned()).collect();
         Gradient::new(self, GradientOptions { wrt, ..GradientOptions::default() })
+    }
+
+    /// The model with other values of constants of a function, rounded to the types that they have.
+    /// All else stays as it is, other functions that have the same constants too.
+    ///
+    /// # Errors
+    /// If there is no such function or constant, or it has another number of elements.
+    pub fn with_constants(&self, function: Option<&str>, values: &Tensors) -> Result<Model, Error> {
+        let name = &self.function(function)?.name;
+        let values = values.iter().map(|(name, tensor)| {
+            (name.clone(), tensor.to_f64s().into_iter().map(|value| value as f32).collect())
+        });
+        let mut model = self.model.clone();
+        // Places in the text would be those of what the model was.
+        model.text = None;
+        for function in model.program.functions.iter_mut().filter(|f| f.name == *name) {
+            trainable::put_back(function, &values.clone().collect())?;
+        }
+        Model::checked(model)
     }
 
     /// The program as a text says it, with what the interface says of shapes.

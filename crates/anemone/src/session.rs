@@ -104,12 +104,57 @@ impl Session {
         &mut self,
         inputs: impl IntoIterator<Item = (N, Tensor)>,
     ) -> Result<Prediction, Error> {
+        self.prepare(inputs)?;
+        self.evaluate()?;
+        self.prediction()
+    }
+
+    /// Takes inputs as [`Session::predict`] does, and compiles the function for their shapes if
+    /// that has not happened yet; nothing is evaluated.
+    ///
+    /// With [`Session::evaluate`] and [`Session::prediction`] this is [`Session::predict`] in its
+    /// parts, for those who evaluate the same inputs again or measure the device alone.
+    ///
+    /// ```
+    /// # use anemone::{Model, mil::{DataType, Tensor}};
+    /// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../coreml/tests/fixtures");
+    /// let mut session = Model::load(format!("{folder}/state.mlpackage"))?.session()?;
+    /// session.prepare([("x", Tensor::from_f64s(DataType::Fp16, &[4], &[1., 2., 3., 4.])?)])?;
+    /// for _ in 0..3 {
+    ///     session.evaluate()?;
+    /// }
+    /// assert_eq!(session.states()?["total"].to_f64s(), [3., 6., 9., 12.]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If inputs do not fit, as in [`Session::predict`], or the device refuses the function.
+    pub fn prepare<N: Into<String>>(
+        &mut self,
+        inputs: impl IntoIterator<Item = (N, Tensor)>,
+    ) -> Result<(), Error> {
         let given = tensors(inputs);
         let Given { inputs, states } = features::sort(self.own(), &self.interface, given)?;
         self.compile(&inputs)?;
         self.states.set(&states)?;
-        let compiled = self.forms.current().expect("it was compiled above");
-        let Results { outputs, dictionaries } = compiled.evaluate(&inputs, &mut self.states)?;
+        self.forms.current().expect("it was compiled above").give(&inputs)
+    }
+
+    /// Evaluates with the inputs that were taken last. Nothing is copied but by the interpreter.
+    ///
+    /// # Errors
+    /// If no inputs were taken yet, or the device fails; states are then what they were.
+    pub fn evaluate(&mut self) -> Result<(), Error> {
+        self.forms.current().ok_or(Error::NoInputs)?.run(&mut self.states)
+    }
+
+    /// What the last evaluation gave.
+    ///
+    /// # Errors
+    /// If no inputs were taken yet, or the outputs' memory cannot be read.
+    pub fn prediction(&self) -> Result<Prediction, Error> {
+        let Results { outputs, dictionaries } =
+            self.forms.last().ok_or(Error::NoInputs)?.results()?;
         let named = |name: String| features::named(&self.interface.outputs, &name).to_owned();
         let mut prediction = Prediction {
             outputs: features::renamed(&self.interface.outputs, outputs),

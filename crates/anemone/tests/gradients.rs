@@ -1,29 +1,15 @@
 //! Gradients: against differences, by the names of features, with states, errors.
 
+mod common;
+
 use anemone::mil::{DataType, Tensor};
-use anemone::{Device, Error, Gradient, GradientOptions, Model};
-use std::path::{Path, PathBuf};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../coreml/tests/fixtures").join(name)
-}
-
-fn text(function: &str) -> Model {
-    Model::from_text(format!("program(1.3)\n{{\n{function}\n}}\n"), "test.mil").unwrap()
-}
-
-fn fp32(dims: &[usize], values: &[f64]) -> Tensor {
-    Tensor::from_f64s(DataType::Fp32, dims, values).unwrap()
-}
+use anemone::{Device, Error, Gradient, GradientOptions, Model, Options, Tensors};
+use common::{devices, fixture, fp32, text};
 
 fn gradient(model: &Model, wrt: &[&str], device: Device) -> Gradient {
     let wrt = wrt.iter().map(|&name| name.to_owned()).collect();
     let options = GradientOptions { wrt, device, ..GradientOptions::default() };
     Gradient::new(model, options).unwrap()
-}
-
-fn devices() -> [Device; 2] {
-    [Device::Cpu { threads: Some(1) }, Device::Interpreter]
 }
 
 const NONE: [(&str, Tensor); 0] = [];
@@ -176,4 +162,157 @@ fn what_has_no_gradient_is_named() {
     let program = gradient(&model, &["x"], Device::Interpreter).program().unwrap();
     let names: Vec<&str> = program.functions.iter().map(|f| f.name.as_str()).collect();
     assert_eq!(names, ["forward", "backward"]);
+}
+
+/// Gradients of Σ seed·output by all constants that match, beside differences of the model with
+/// other constants. Returns the constants' names.
+fn constants_have_the_gradient_of_differences(
+    model: &Model,
+    pattern: &str,
+    (input, output): (&str, &str),
+    step: f64,
+    tolerance: f64,
+) -> Vec<String> {
+    let mut names = vec![];
+    for device in devices() {
+        let constants = Some(pattern.to_owned());
+        let options = GradientOptions { constants, device: device.clone(), ..Default::default() };
+        let mut gradient = Gradient::new(model, options).unwrap();
+        let values = gradient.constants().unwrap();
+        names = values.keys().cloned().collect();
+        let shape = model.features(None).unwrap().input(input).unwrap().default_shape().unwrap();
+        let count: usize = shape.iter().product();
+        let x: Vec<f64> = (0..count).map(|i| (i * 5 % 7) as f64 / 8. - 0.4).collect();
+        let x = || (input.to_owned(), fp32(&shape, &x));
+        let on = || Options { device: device.clone(), ..Options::default() };
+        let run = |constants: &Tensors| {
+            let model = model.with_constants(None, constants).unwrap();
+            let out = model.session_with(on()).unwrap().predict([x()]).unwrap();
+            out.output(output).unwrap().clone()
+        };
+        let y = run(&Tensors::new());
+        let seed: Vec<f64> = (0..y.count()).map(|i| (i % 3) as f64 - 0.75).collect();
+        let seeds = || [(output, fp32(y.dims(), &seed))];
+        let result = gradient.evaluate([x()], seeds()).unwrap();
+        assert_eq!(result.outputs[output], y, "the constants have their own values");
+        let loss = |constants: &Tensors| -> f64 {
+            run(constants).to_f64s().iter().zip(&seed).map(|(y, s)| y * s).sum()
+        };
+        assert_eq!(result.gradients.keys().cloned().collect::<Vec<_>>(), names);
+        for (name, value) in &values {
+            let found = result.gradients[name].to_f64s();
+            assert_eq!(result.gradients[name].dims(), value.dims());
+            // The first, the last and one between.
+            for i in [0, value.count() / 2, value.count() - 1] {
+                let moved = |by: f64| {
+                    let mut moved = value.to_f64s();
+                    moved[i] += by;
+                    [(name.clone(), fp32(value.dims(), &moved))].into()
+                };
+                let difference = (loss(&moved(step)) - loss(&moved(-step))) / (2. * step);
+                let off = (found[i] - difference).abs();
+                assert!(off < tolerance, "{name}[{i}]: {} {difference} {device:?}", found[i]);
+            }
+        }
+        // Other values are given as inputs are.
+        let doubled: Tensors = values
+            .iter()
+            .map(|(name, value)| {
+                let doubled: Vec<f64> = value.to_f64s().iter().map(|v| 2. * v).collect();
+                (name.clone(), fp32(value.dims(), &doubled))
+            })
+            .collect();
+        let given = [x()].into_iter().chain(doubled.clone());
+        let result = gradient.evaluate(given, seeds()).unwrap();
+        assert_eq!(result.outputs[output], run(&doubled));
+    }
+    names
+}
+
+#[test]
+fn constants_in_weight_files_have_the_gradient_that_differences_say() {
+    let model = Model::load(fixture("perceptron.mlpackage")).unwrap();
+    let names = constants_have_the_gradient_of_differences(
+        &model,
+        "weight|bias",
+        ("x", "y"),
+        1. / 64.,
+        // As above: a third derivative and rounding in fp32.
+        1e-3,
+    );
+    assert_eq!(names.len(), 4, "{names:?}");
+}
+
+#[test]
+fn constants_may_be_found_where_shapes_are_open_and_by_either_name() {
+    let model = text(
+        "func main<ios18>(tensor<fp32, [?, 2]> x, state<tensor<fp32, [1]>> s) {
+            tensor<fp32, [3, 2]> w = const()[name = string(\"layer.weight\"), val = tensor<fp32, [3, 2]>([[1, 2], [3, 4], [5, 6]])];
+            tensor<fp32, [1]> d = const()[val = tensor<fp32, [1]>([2])];
+            tensor<fp32, [?, 3]> h = linear(x = x, weight = w);
+            tensor<fp32, [?, 3]> y = square(x = h);
+            tensor<fp32, [1]> old = read_state(input = s);
+            tensor<fp32, [1]> new = add(x = old, y = d);
+            write_state(input = s, data = new);
+        } -> (y);",
+    );
+    for device in devices() {
+        // What a state alone depends on has a gradient too.
+        let constants = Some("layer|^d$".to_owned());
+        let options = GradientOptions { constants, device, ..Default::default() };
+        let mut gradient = Gradient::new(&model, options).unwrap();
+        for rows in [1, 2] {
+            let x = fp32(&[rows, 2], &vec![1.; 2 * rows]);
+            let y = fp32(&[rows, 3], &vec![1.; 3 * rows]);
+            let seeds = [("y", y), ("state/s", fp32(&[1], &[5.]))];
+            let result = gradient.evaluate([("x", x)], seeds).unwrap();
+            let by = |row: f64| 2. * row * rows as f64;
+            let expected = [by(3.), by(3.), by(7.), by(7.), by(11.), by(11.)];
+            assert_eq!(result.gradients["w"].to_f64s(), expected);
+            assert_eq!(result.gradients["d"].to_f64s(), [5.]);
+            assert_eq!(result.outputs["state/s"].to_f64s(), [2.]);
+        }
+    }
+}
+
+#[test]
+fn a_classifier_is_differentiated_for_its_probabilities() {
+    let model = Model::load(fixture("quadrants.mlpackage")).unwrap();
+    let constants = Some("^scores_".to_owned());
+    let wrt = vec!["image".to_owned()];
+    let options = GradientOptions { wrt, constants, ..Default::default() };
+    let mut gradient = Gradient::new(&model, options).unwrap();
+    let image: Vec<f64> = (0..64).map(|i| f64::from(i * 37 % 256)).collect();
+    let image = [("image", fp32(&[1, 1, 8, 8], &image))];
+    let expected = model.session().unwrap().predict(image.clone()).unwrap();
+    let expected = expected.probabilities().unwrap();
+    let seeds = [("probabilities", fp32(&[1, 4], &[1., 0., 0., 0.]))];
+    let result = gradient.evaluate(image, seeds).unwrap();
+    let found = result.outputs["probabilities"].to_f64s();
+    assert!(found.iter().zip(&expected).all(|(a, (_, b))| (a - b).abs() < 1e-6), "{found:?}");
+    assert_eq!(result.gradients["image"].dims(), [1, 1, 8, 8]);
+    // Probabilities are p = softmax(z), so that ∂p₀/∂z = p₀·(δ − p), which the bias takes as it is.
+    let bias = result.gradients["scores_bias_0_to_fp16"].to_f64s();
+    for (i, bias) in bias.iter().enumerate() {
+        let expected = found[0] * (if i == 0 { 1. } else { 0. } - found[i]);
+        // The program computes in fp16.
+        assert!((bias - expected).abs() < 1e-3, "{i}: {bias} {expected}");
+    }
+}
+
+#[test]
+fn constants_that_cannot_be_meant_are_refused() {
+    let refused = |model: &Model, pattern: &str| {
+        let constants = Some(pattern.to_owned());
+        let options = GradientOptions { constants, ..Default::default() };
+        Gradient::new(model, options).err().unwrap().to_string()
+    };
+    let model = Model::load(fixture("perceptron.mlpackage")).unwrap();
+    assert!(refused(&model, "(").starts_with("`(` is no regular expression"));
+    assert!(refused(&model, "nothing").contains("has a name that matches"));
+    let affine = Model::load(fixture("affine.mlpackage")).unwrap();
+    assert!(refused(&affine, ".").contains("is compressed"));
+    let wrong = [("nothing".to_owned(), Tensor::from_f64s(DataType::Fp32, &[1], &[0.]).unwrap())];
+    let message = model.with_constants(None, &wrong.into()).err().unwrap().to_string();
+    assert_eq!(message, "function `main` has no constant `nothing` of floats");
 }

@@ -61,7 +61,7 @@ const ABSENT: &[(&str, &str)] = &[
 const HEAD: &str = "# Ops
 
 The ops of MIL that Anemone reads, verifies, evaluates and prints. This file is written from the op
-table, `crates/mil/src/op.rs`, by `BLESS=1 cargo test -p anemone --test ops`; the same test compares.
+table, `crates/mil/src/op/table.rs`, by `BLESS=1 cargo test -p anemone --test ops`; the same test compares.
 
 - *since* is the first operator set that has the op. Types are those of the newest signature.
 - `name: T` is a parameter and its element type, which parameters of the same letter share; `?` says that
@@ -154,7 +154,7 @@ fn parameters(spec: &OpSpec) -> String {
 
 /// What the comments above the rows of the table say, by the names of the ops.
 fn meanings() -> BTreeMap<String, String> {
-    let path = root().join("crates/mil/src/op.rs");
+    let path = root().join("crates/mil/src/op/table.rs");
     let text = fs::read_to_string(path).expect("the table is there");
     let (mut meanings, mut comment) = (BTreeMap::new(), vec![]);
     for line in text.lines().map(str::trim) {

@@ -1,28 +1,14 @@
 //! Sessions: names, shapes, states, devices, errors.
 
-use anemone::mil::{DataType, Tensor};
+mod common;
+
+use anemone::mil::Tensor;
 use anemone::{Device, Error, Label, Model, Numerics, Options, Target};
-use std::path::{Path, PathBuf};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../coreml/tests/fixtures").join(name)
-}
-
-fn text(function: &str) -> Model {
-    Model::from_text(format!("program(1.3)\n{{\n{function}\n}}\n"), "test.mil").unwrap()
-}
-
-fn fp32(dims: &[usize], values: &[f64]) -> Tensor {
-    Tensor::from_f64s(DataType::Fp32, dims, values).unwrap()
-}
+use common::{devices, fixture, fp32, text};
+use std::path::Path;
 
 fn on(device: &Device) -> Options {
     Options { device: device.clone(), ..Options::default() }
-}
-
-/// The CPU device with one thread, and the interpreter.
-fn devices() -> [Device; 2] {
-    [Device::Cpu { threads: Some(1) }, Device::Interpreter]
 }
 
 /// The problems with features: their names and messages.

@@ -6,7 +6,7 @@ use crate::request::{Evaluation, Request, Slot};
 use ane::target::Target;
 use ane::{Emulator, EmulatorOptions, Engine, Source};
 use cpu::CpuDevice;
-use mil::{Block, Function, Literal, Op, Operand, Program, Weights};
+use mil::{Block, Function, Literal, Op, Program, Weights};
 use runtime::{Bindings, CompileOptions, Device as _, Executable, Port};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
@@ -293,12 +293,7 @@ fn weight_files(program: &Program, weights: &Weights) -> Result<BTreeMap<String,
 
 fn collect_block<'a>(block: &'a Block, paths: &mut BTreeSet<&'a str>) {
     for operation in &block.operations {
-        let arguments = operation.inputs.values().flat_map(|argument| argument.operands());
-        let literals = arguments.filter_map(|operand| match operand {
-            Operand::Literal(literal) => Some(literal),
-            Operand::Value(_) => None,
-        });
-        for literal in literals.chain(operation.attributes.values()) {
+        for literal in operation.literals() {
             collect_literal(literal, paths);
         }
         for block in &operation.blocks {

@@ -1,11 +1,9 @@
-//! Between arrays in files, and values of a function.
+//! What a run gives, as arrays in files.
 
 use crate::arrays::Tensors;
 use anemone::features::STATE;
 use anemone::{Dictionary, Prediction, Session};
 use mil::{DataType, Tensor};
-
-pub use anemone::features::{sort, specialized};
 
 /// What a run gives, by the names that users say: outputs, a dictionary as `NAME/keys` and
 /// `NAME/values`, and states. Text is bytes of UTF-8.

@@ -10,6 +10,7 @@ mod device;
 mod features;
 mod hub;
 mod model;
+mod pictures;
 mod program;
 mod writing;
 

@@ -23,8 +23,6 @@ pub struct Source {
     pub program: Program,
     /// What users see of it.
     pub interface: Interface,
-    /// The folder that it is in: what `@model_path` stands for unless the user says otherwise.
-    pub folder: PathBuf,
     /// The file that it was read from, for messages.
     pub name: String,
     /// The file's text, for messages that show it; empty if it is none.
@@ -58,7 +56,6 @@ pub fn read(path: &Path) -> anyhow::Result<Source> {
     Ok(Source {
         program: model.program().clone(),
         interface: model.interface().clone(),
-        folder: model.folder(),
         name: model.file().display().to_string(),
         text: model.text().unwrap_or_default().to_owned(),
         model,

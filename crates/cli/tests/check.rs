@@ -76,6 +76,14 @@ fn ranges_of_inputs_give_warnings() {
     assert!(!printed.contains("warning"), "{printed}");
     let (_, said) = runs(&["check", &path, "--range", "z=0:1"], 1);
     assert!(said.contains("has an input `z`"), "{said}");
+    // Features of packages need not have the names of values.
+    let names = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let names = names.join("../coreml/tests/fixtures/names.mlpackage");
+    let names = names.to_str().unwrap();
+    let (_, said) = runs(&["check", names, "--target", "m4", "--range", "input.1=0:1"], 1);
+    assert!(said.contains("breaks"), "{said}");
+    let (_, said) = runs(&["check", names, "--target", "m4", "--range", "input.2=0:1"], 1);
+    assert!(said.contains("has an input `input.2`"), "{said}");
     for bad in ["x", "x=1", "x=2:1", "x=a:1"] {
         runs(&["check", &path, "--range", bad], 2);
     }

@@ -4,14 +4,14 @@ use coreml::Model;
 use cpu::CpuDevice;
 use mil::{DataType, Literal, Tensor, Weights};
 use passes::trainable::loss::{Loss, attach, cut};
-use passes::trainable::{Choice, choose, lift, widen};
+use passes::trainable::{Choice, Parameter, choose, lift, widen};
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use train::adamw::AdamW;
-use train::fit::{self, Column, Examples, Fit, FitOptions, Progress, Target, Task};
+use train::fit::{Column, Examples, Fit, FitOptions, Progress, Target, Task};
 use train::metrics::{self, Record};
 use train::rng::Rng;
 use train::schedule::{Decay, Schedule};
@@ -345,8 +345,8 @@ fn gradients_of_a_package_are_those_of_finite_differences() {
     let names = choose(&function, &Choice::All).unwrap();
     let lifted = lift(&mut function, &names).unwrap();
     let ports = attach(&mut function, &prediction, Loss::CrossEntropy).unwrap();
-    let value = |p: &passes::trainable::Parameter| fit::initial(&p.literal, &Weights::default());
-    let parameters = lifted.iter().map(|p| (p.name.clone(), value(p).unwrap())).collect();
+    let value = |p: &Parameter| p.value(&Weights::default()).unwrap();
+    let parameters = lifted.iter().map(|p| (p.name.clone(), value(p))).collect();
     let task = Task {
         function,
         ports,
@@ -447,4 +447,134 @@ fn a_package_is_differentiated_for_its_constants() {
             "d_scores_weight_0_to_fp16: tensor<fp32, [4, 64]>",
         ]
     );
+}
+
+/// The same images as pictures, in folders by the names of the classes.
+#[test]
+fn pictures_in_folders_train_as_their_arrays_do() {
+    let place = Place::new("pictures");
+    let labels = ["top left", "top right", "bottom left", "bottom right"];
+    let (images, classes) = quadrants(40);
+    // In the order in which the folders are read.
+    let mut order: Vec<usize> = (0..classes.len()).collect();
+    let mut names = labels;
+    names.sort_unstable();
+    let folder = |&i: &usize| names.iter().position(|name| *name == labels[classes[i] as usize]);
+    order.sort_by_key(|i| (folder(i), *i));
+    for &i in &order {
+        let folder = place.at(&format!("pictures/{}", labels[classes[i] as usize]));
+        fs::create_dir_all(&folder).unwrap();
+        png(&format!("{folder}/{i:03}.PNG"), 8, 8, &images[64 * i..][..64]);
+    }
+    fs::write(place.at("pictures/readme.txt"), "no class").unwrap();
+    fs::write(place.at("pictures/top left/notes.txt"), "no picture").unwrap();
+    let arrays = order.iter().flat_map(|&i| images[64 * i..][..64].to_vec()).collect();
+    let targets = order.iter().flat_map(|&i| classes[i].to_le_bytes()).collect();
+    let arrays: [(&str, Dtype, &[usize], Vec<u8>); 2] =
+        [("image", Dtype::U8, &[40, 1, 8, 8], arrays), ("target", Dtype::I64, &[40], targets)];
+    place.write("data.safetensors", &arrays);
+
+    let program = fixture("quadrants.mlpackage");
+    let flags = ["--lr", "1e-2", "--steps", "30", "--batch", "8"];
+    place.trains(&program, "arrays", &flags);
+    let pictures = place.at("pictures");
+    let train = |out: &str, more: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_anemone"))
+            .args(["train", "--program", &program, "--data", &pictures, "--out", &place.at(out)])
+            .args(["--threads", "1"])
+            .args(flags)
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    let output = train("trained", &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("classes  4 folders, by the model's labels"), "{said}");
+    let losses = |out: &str| place.records(out).iter().map(|r| r.loss).collect::<Vec<_>>();
+    assert_eq!(losses("trained"), losses("arrays"));
+    let losses = losses("trained");
+    assert!(losses[losses.len() - 1] < losses[0] / 2.0, "{losses:?}");
+    let weights = |path: &str| constants(&Model::read(Path::new(path)).unwrap());
+    let trained = weights(&place.at("trained/last.mlpackage"));
+    assert_eq!(trained, weights(&place.at("arrays/last.mlpackage")));
+    assert_ne!(trained, weights(&program));
+
+    // Another size is scaled if that is asked for, and the wish is kept for a resumed run.
+    let other = place.at("pictures/top left/zzz.png");
+    png(&other, 16, 24, &[9; 16 * 24]);
+    let refused = |output: Output, expected: &str| {
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(message.contains(expected), "{message}");
+    };
+    refused(train("scaled", &[]), "has 16 × 24 pixels, input `image` is");
+    for more in [&["--resize"][..], &["--resume"]] {
+        let output = train("scaled", more);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    // What is no picture is named.
+    fs::write(&other, b"\x89PNG\r\n\x1a\nnothing").unwrap();
+    refused(train("damaged", &["--resize"]), "zzz.png");
+    fs::remove_file(&other).unwrap();
+    // Names that are no labels.
+    fs::rename(place.at("pictures/top left"), place.at("pictures/upper left")).unwrap();
+    refused(train("unknown", &[]), "have not the name of a class: `upper left`");
+    for (i, label) in labels.iter().enumerate() {
+        let from = if i == 0 { "upper left" } else { label };
+        fs::rename(place.at(&format!("pictures/{from}")), place.at(&format!("pictures/n0{i}")))
+            .unwrap();
+    }
+    let output = train("sorted", &[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("classes  4 folders, in the order of their names"), "{said}");
+    refused(train("trained", &[]), "holds a run already");
+}
+
+/// Writes a gray picture.
+fn png(path: &str, width: u32, height: u32, pixels: &[u8]) {
+    let mut encoder = png::Encoder::new(fs::File::create(path).unwrap(), width, height);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.write_header().unwrap().write_image_data(pixels).unwrap();
+}
+
+#[test]
+fn a_picture_is_classified() {
+    let place = Place::new("picture");
+    let array: Vec<u8> = (0..64).map(|i| i * 3).collect();
+    png(&place.at("one.png"), 8, 8, &array);
+    png(&place.at("small.png"), 4, 4, &array[..16]);
+    place.write("one.safetensors", &[("image", Dtype::U8, &[1, 1, 8, 8], array)]);
+    let run = |inputs: &str, outputs: &str, more: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_anemone"))
+            .args(["run", &fixture("quadrants.mlpackage"), "--inputs", &place.at(inputs)])
+            .args(["--outputs", &place.at(outputs)])
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    let good = |output: Output| {
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    good(run("one.png", "a.safetensors", &[]));
+    good(run("one.safetensors", "b.safetensors", &[]));
+    let read = |name: &str| fs::read(place.at(name)).unwrap();
+    assert_eq!(read("a.safetensors"), read("b.safetensors"));
+    good(run("small.png", "c.safetensors", &["--resize"]));
+    let output = run("small.png", "d.safetensors", &[]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    let expected = "has 4 × 4 pixels, input `image` is Grayscale image of 8 × 8 pixels: --resize \
+                    scales pictures to 8 × 8";
+    assert!(message.contains(expected), "{message}");
+    let output = run("one.safetensors", "d.safetensors", &["--resize"]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--resize is for pictures"));
+    let output = Command::new(env!("CARGO_BIN_EXE_anemone"))
+        .args(["run", &fixture("perceptron.mlpackage"), "--inputs", &place.at("one.png")])
+        .args(["--outputs", &place.at("d.safetensors")])
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("the model takes no image"), "{message}");
+    assert!(message.contains("`x` is array of fp32 [2, 8]"), "{message}");
 }

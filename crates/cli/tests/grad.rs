@@ -55,6 +55,32 @@ fn it_writes_the_file_it_is_told_to() {
 }
 
 #[test]
+fn open_shapes_are_the_default_ones_and_states_are_inputs_and_outputs() {
+    let path = file("open");
+    let program = "program(1.3)
+{
+    func main<ios18>(tensor<fp32, [?, 2]> x, state<tensor<fp32, [1]>> s) [FlexibleShapeInformation = tuple<tuple<string, dict<string, tensor<int32, [?]>>>>(((\"DefaultShapes\", {{\"x\", [3, 2]}})))] {
+        tensor<fp32, [?, 2]> y = square(x = x);
+        tensor<fp32, [1]> old = read_state(input = s);
+        tensor<fp32, [1]> new = square(x = old);
+        write_state(input = s, data = new);
+    } -> (y);
+}
+";
+    std::fs::write(&path, program).unwrap();
+    let output = grad(&path, &["--wrt", "x,state/s"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let program = mil::parse(std::str::from_utf8(&output.stdout).unwrap()).unwrap();
+    mil::verify(&program).unwrap();
+    let forward = program.function("forward").unwrap();
+    let x = forward.ty(forward.input("x").unwrap());
+    assert_eq!(x.to_string(), "tensor<fp32, [3, 2]>");
+    let owned = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
+    assert_eq!(signature(&program, "forward"), (owned(&["x", "s"]), owned(&["y", "s_after"])));
+    assert_eq!(signature(&program, "backward").1, ["d_x", "d_s"]);
+}
+
+#[test]
 fn mistakes_are_named() {
     let path = file("mistakes");
     for (arguments, code, message) in [

@@ -297,7 +297,7 @@ fn wrong_arguments_are_named() {
     place.fails("in.safetensors", &["--frob"], 2, &["--frob"]);
     place.fails("in.safetensors", &["--device", "abacus"], 2, &["'abacus'", "cpu, interp"]);
     place.fails("in.safetensors", &["--numerics", "vague"], 2, &["'vague'", "native, exact"]);
-    place.fails("in.txt", &[], 2, &["in.txt", "expected a .npz or .safetensors file"]);
+    place.fails("in.txt", &[], 2, &["in.txt", "expected a .npz, .safetensors, .png or .jpg file"]);
     let output = place.run("in.safetensors", "out.txt", &[]);
     assert_eq!(output.status.code(), Some(2));
     let output = place.run("in.safetensors", "no/out.npz", &[]);

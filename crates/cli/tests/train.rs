@@ -115,9 +115,21 @@ fn a_run_leaves_metrics_a_picture_and_a_model_that_generates() {
     }
     let again: Value = serde_json::from_slice(&generate(&place.at("out"), &greedy).stdout).unwrap();
     assert_eq!(answer["tokens"], again["tokens"]);
-    // A checkpoint's own folder is as good as the run's.
-    let folder = generate(place.newest().to_str().unwrap(), &greedy);
-    assert_eq!(folder.status.code(), Some(0), "{}", text(&folder.stderr));
+    // A checkpoint's own folder, and what names it, are as good as the run's.
+    for path in [place.newest().to_string_lossy().into_owned(), place.at("out/latest")] {
+        let output = generate(&path, &greedy);
+        assert_eq!(output.status.code(), Some(0), "{path}: {}", text(&output.stderr));
+        let output = Command::new(env!("CARGO_BIN_EXE_anemone"))
+            .args(["convert", "--force", &path, &place.at("model.gguf")])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{path}: {}", text(&output.stderr));
+    }
+    place.bad(
+        1,
+        &["--steps", "1", "--out", &place.at("other"), "--model", &place.at("latest")],
+        &["neither a preset"],
+    );
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use crate::Error;
 use mil::{
-    Arg, BlobRef, BlobWriter, Block, DataType, Function, Literal, Op, Operand, Operation, Opset,
-    Program, Weights, element_count,
+    Arg, BlobRef, BlobWriter, Block, DataType, Function, Literal, Op, Operand, Opset, Program,
+    Weights, element_count,
 };
 use std::collections::HashMap;
 use std::io::{Seek, Write};
@@ -46,20 +46,7 @@ fn in_block(
     f: &mut dyn FnMut(&mut Literal) -> Result<(), Error>,
 ) -> Result<(), Error> {
     for operation in &mut block.operations {
-        for arg in operation.inputs.values_mut() {
-            let operands = match arg {
-                Arg::One(operand) => std::slice::from_mut(operand),
-                Arg::Many(operands) => operands.as_mut_slice(),
-            };
-            for operand in operands {
-                if let Operand::Literal(literal) = operand {
-                    f(literal)?;
-                }
-            }
-        }
-        for literal in operation.attributes.values_mut() {
-            f(literal)?;
-        }
+        operation.literals_mut().try_for_each(&mut *f)?;
         for block in &mut operation.blocks {
             in_block(block, f)?;
         }
@@ -79,20 +66,10 @@ pub(crate) fn has_weights(program: &Program) -> bool {
     };
     for function in &program.functions {
         function.body.visit(&mut |operation| {
-            literals(operation).for_each(|literal| look(literal, function.opset));
+            operation.literals().for_each(|literal| look(literal, function.opset));
         });
     }
     found
-}
-
-/// The constants of an operation, not those inside others.
-fn literals(operation: &Operation) -> impl Iterator<Item = &Literal> {
-    let operands = operation.inputs.values().flat_map(|arg| arg.operands());
-    let literals = operands.filter_map(|operand| match operand {
-        Operand::Literal(literal) => Some(literal),
-        Operand::Value(_) => None,
-    });
-    literals.chain(operation.attributes.values())
 }
 
 /// The program with all its weights in one file, which is written on the way, record by record.

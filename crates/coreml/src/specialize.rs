@@ -14,6 +14,10 @@ pub type Shapes = BTreeMap<String, Vec<usize>>;
 /// How often the types of a loop's variables are found again before they are left open.
 const ROUNDS: usize = 8;
 
+/// How often the operations of a program may be looked at: blocks of loops are looked at several
+/// times, and those that nest multiply. So many times their number, and a few more.
+const LOOKS: usize = 64;
+
 /// The program with one function made for inputs of these shapes: they are declared so, and every
 /// type that follows is found again. Inputs that are not given keep the shape that the interface
 /// says is the default one. Other functions stay as they are.
@@ -82,7 +86,10 @@ fn infer_again(function: &mut Function) -> Result<(), OpError> {
         types: function.values.iter().map(|value| value.ty.clone()).collect(),
         known: literals.iter().map(|l| l.and_then(Literal::as_tensor).cloned()).collect(),
         constant,
+        looks: 0,
     };
+    function.body.visit(&mut |_| types.looks += LOOKS);
+    types.looks += 4096;
     types.block(&function.body)?;
     for (value, ty) in function.values.iter_mut().zip(types.types) {
         value.ty = ty;
@@ -95,6 +102,8 @@ struct Types {
     types: Vec<Type>,
     known: Vec<Option<Tensor>>,
     constant: Vec<bool>,
+    /// How many operations may be looked at yet.
+    looks: usize,
 }
 
 impl Env for Types {
@@ -117,6 +126,11 @@ impl Types {
     }
 
     fn operation(&mut self, operation: &Operation) -> Result<(), OpError> {
+        self.looks = self.looks.checked_sub(1).ok_or_else(|| OpError {
+            op: operation.op,
+            message: "loops nest so that the shapes in them cannot be found in reasonable time"
+                .to_owned(),
+        })?;
         if operation.op == Op::Const {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use anemone_coreml::{Error, Form, Model, root_model};
+use anemone_coreml::{Error, Form, Model, Shapes, root_model, specialize};
 use common::{Folder, files, fixture};
 use std::path::{Path, PathBuf};
 
@@ -241,6 +241,9 @@ fn damaged_files_are_errors_or_models_like_any_other() {
         read_all_the_same += 1;
         // What is read can be judged, printed, and, if it can be written, is read again.
         let _ = mil::verify(&model.program);
+        for interface in &model.interface.functions {
+            let _ = specialize(&model.program, interface, &Shapes::new());
+        }
         let _ = model.to_text();
         if let Ok(bytes) = model.to_bytes() {
             let again = read(&bytes).unwrap_or_else(|e| panic!("{round}: {e}"));

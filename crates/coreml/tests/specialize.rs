@@ -114,3 +114,31 @@ fn other_functions_stay_as_they_are() {
     assert_eq!(program.functions[0], model.program.functions[0]);
     assert_eq!(program.functions[1].values[1].ty.to_string(), "tensor<fp32, [3]>");
 }
+
+/// Every pass through a loop whose variable grows is followed by one with its size left open, and
+/// each begins the loop in it again: passes multiply with every level.
+#[test]
+fn loops_that_nest_do_not_take_time_without_end() {
+    let nested = |levels: usize| {
+        let level = |inner: String, n: usize| {
+            format!(
+                "tensor<fp32, [?]> r{n} = while_loop(loop_vars = (x))
+                block(tensor<fp32, [?]> c{n}) {{ bool go{n} = const()[val = bool(true)]; }} -> (go{n})
+                block(tensor<fp32, [?]> v{n}) {{
+                    {inner}
+                    tensor<fp32, [?]> w{n} = concat(values = (v{n}, v{n}), axis = int32(0));
+                }} -> (w{n});"
+            )
+        };
+        let loops = (0..levels).fold(String::new(), level);
+        let body = format!("{loops} tensor<fp32, [?]> y = exp(x = x);");
+        text(&format!(
+            "program(1.3)\n{{ func main<ios18>(tensor<fp32, [?]> x) {{ {body} }} -> (y); }}"
+        ))
+    };
+    let program = special(&nested(4), &[("x", &[3])]).unwrap();
+    assert_eq!(ty(&program, "r3"), "tensor<fp32, [?]>");
+    assert_eq!(ty(&program, "y"), "tensor<fp32, [3]>");
+    let error = special(&nested(40), &[("x", &[3])]).unwrap_err();
+    assert!(error.contains("loops nest so that"), "{error}");
+}

@@ -525,34 +525,14 @@ impl Frame<'_> {
 
     /// The operation with constants from weight files in memory.
     fn with_weights<'o>(&self, operation: &'o Operation) -> Result<Cow<'o, Operation>, Error> {
-        let is_blob = |literal: &Literal| matches!(literal, Literal::Blob(_));
-        let operands = operation.inputs.values().flat_map(Arg::operands);
-        let in_operands =
-            |operand: &Operand| matches!(operand, Operand::Literal(literal) if is_blob(literal));
-        if !operation.attributes.values().any(is_blob) && !operands.clone().any(in_operands) {
+        if !operation.literals().any(|literal| matches!(literal, Literal::Blob(_))) {
             return Ok(Cow::Borrowed(operation));
         }
         let mut operation = operation.clone();
-        let weights = &self.options.weights;
-        let load = |literal: &mut Literal| {
+        for literal in operation.literals_mut() {
             if let Literal::Blob(blob) = literal {
-                *literal = Literal::Tensor(weights.load(blob)?);
+                *literal = Literal::Tensor(self.options.weights.load(blob)?);
             }
-            Ok::<(), Error>(())
-        };
-        for arg in operation.inputs.values_mut() {
-            let operands = match arg {
-                Arg::One(operand) => std::slice::from_mut(operand),
-                Arg::Many(operands) => operands.as_mut_slice(),
-            };
-            for operand in operands {
-                if let Operand::Literal(literal) = operand {
-                    load(literal)?;
-                }
-            }
-        }
-        for literal in operation.attributes.values_mut() {
-            load(literal)?;
         }
         Ok(Cow::Owned(operation))
     }

@@ -213,10 +213,27 @@ impl Block {
 impl Operation {
     /// The values it reads, in order of parameter name; not those its nested blocks read.
     pub fn operands(&self) -> impl Iterator<Item = ValueId> + '_ {
-        self.inputs.values().flat_map(|arg| arg.operands()).filter_map(|operand| match operand {
+        self.inputs.values().flat_map(Arg::operands).filter_map(|operand| match operand {
             Operand::Value(id) => Some(*id),
             Operand::Literal(_) => None,
         })
+    }
+
+    /// The constants that it holds itself: those among its operands, then its attributes; not those
+    /// of its nested blocks, nor those inside others.
+    pub fn literals(&self) -> impl Iterator<Item = &Literal> {
+        let operands = self.inputs.values().flat_map(Arg::operands);
+        operands.filter_map(Operand::literal).chain(self.attributes.values())
+    }
+
+    /// As [`Operation::literals`], to be changed.
+    pub fn literals_mut(&mut self) -> impl Iterator<Item = &mut Literal> {
+        let operands = self.inputs.values_mut().flat_map(Arg::operands_mut);
+        let literals = operands.filter_map(|operand| match operand {
+            Operand::Literal(literal) => Some(literal),
+            Operand::Value(_) => None,
+        });
+        literals.chain(self.attributes.values_mut())
     }
 
     /// The values it reads that are defined outside of it: its operands and what its nested blocks
@@ -263,6 +280,24 @@ impl Arg {
         match self {
             Arg::One(operand) => std::slice::from_ref(operand),
             Arg::Many(operands) => operands,
+        }
+    }
+
+    /// As [`Arg::operands`], to be changed.
+    pub fn operands_mut(&mut self) -> &mut [Operand] {
+        match self {
+            Arg::One(operand) => std::slice::from_mut(operand),
+            Arg::Many(operands) => operands,
+        }
+    }
+}
+
+impl Operand {
+    /// The constant, if it is one that is written in place.
+    pub fn literal(&self) -> Option<&Literal> {
+        match self {
+            Operand::Literal(literal) => Some(literal),
+            Operand::Value(_) => None,
         }
     }
 }
@@ -340,5 +375,36 @@ impl Compare<'_> {
             }
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tensor;
+
+    #[test]
+    fn literals_are_those_of_operands_tuples_and_attributes() {
+        let number = |n: i32| Literal::Tensor(Tensor::int32(n));
+        let many = vec![Operand::Literal(number(1)), Operand::Value(ValueId(0))];
+        let many = Arg::Many([many, vec![Operand::Literal(number(2))]].concat());
+        let inputs = [
+            ("a".to_owned(), many),
+            ("b".to_owned(), number(3).into()),
+            ("c".to_owned(), ValueId(1).into()),
+        ];
+        let mut operation = Operation {
+            op: Op::Concat,
+            inputs: inputs.into(),
+            attributes: [("val".to_owned(), number(4))].into(),
+            outputs: vec![],
+            blocks: vec![],
+            span: Span::default(),
+        };
+        let all: Vec<Literal> = (1..=4).map(number).collect();
+        assert_eq!(operation.literals().cloned().collect::<Vec<_>>(), all);
+        operation.literals_mut().for_each(|literal| *literal = number(0));
+        assert!(operation.literals().eq(&[number(0), number(0), number(0), number(0)]));
+        assert_eq!(operation.operands().collect::<Vec<_>>(), [ValueId(0), ValueId(1)]);
     }
 }

@@ -67,12 +67,7 @@ fn load_weights(program: &mil::Program, folder: &Path) -> usize {
     let mut count = 0;
     for function in &program.functions {
         function.body.visit(&mut |operation| {
-            let arguments = operation.inputs.values().flat_map(|argument| argument.operands());
-            let literals = arguments.filter_map(|operand| match operand {
-                mil::Operand::Literal(literal) => Some(literal),
-                mil::Operand::Value(_) => None,
-            });
-            for literal in literals.chain(operation.attributes.values()) {
+            for literal in operation.literals() {
                 if let mil::Literal::Blob(blob) = literal {
                     let tensor = weights.load(blob);
                     let tensor = tensor.unwrap_or_else(|e| panic!("{}: {e}", folder.display()));

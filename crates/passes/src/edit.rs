@@ -30,15 +30,9 @@ fn in_block(block: &mut Block, f: &mut impl FnMut(&mut ValueId)) {
 
 /// Calls `f` on every value that the operation, or an operation of its blocks, refers to.
 pub(crate) fn for_each_operand(operation: &mut Operation, f: &mut impl FnMut(&mut ValueId)) {
-    for arg in operation.inputs.values_mut() {
-        let operands = match arg {
-            Arg::One(operand) => std::slice::from_mut(operand),
-            Arg::Many(operands) => operands.as_mut_slice(),
-        };
-        for operand in operands {
-            if let Operand::Value(id) = operand {
-                f(id);
-            }
+    for operand in operation.inputs.values_mut().flat_map(Arg::operands_mut) {
+        if let Operand::Value(id) = operand {
+            f(id);
         }
     }
     for block in &mut operation.blocks {

@@ -93,11 +93,7 @@ fn sweep(function: &mut Function) -> bool {
 }
 
 fn replace(arg: &mut Arg, instead: &[ValueId]) {
-    let operands = match arg {
-        Arg::One(operand) => std::slice::from_mut(operand),
-        Arg::Many(operands) => operands.as_mut_slice(),
-    };
-    for operand in operands {
+    for operand in arg.operands_mut() {
         if let Operand::Value(id) = operand {
             *id = instead[id.index()];
         }

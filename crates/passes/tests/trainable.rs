@@ -121,6 +121,26 @@ fn what_does_not_fit_is_not_put_back() {
 }
 
 #[test]
+fn a_classifier_without_its_label_still_writes_its_states() {
+    let mut function = parse(
+        "program(1.3)
+{
+    func main<ios18>(tensor<fp32, [1, 2]> x, state<tensor<fp32, [1, 2]>> s) {
+        tensor<fp32, [1, 2]> p = softmax(x = x, axis = int32(-1));
+        tensor<fp32, [1, 2]> idle = exp(x = x);
+        write_state(input = s, data = p);
+        string label, dict<string, fp64> all = classify(probabilities = p, classes = list<string, 2>([\"a\", \"b\"]));
+    } -> (label, all);
+}
+",
+    );
+    unlabel(&mut function);
+    let ops: Vec<Op> = function.body.operations.iter().map(|operation| operation.op).collect();
+    assert_eq!(ops, [Op::Softmax, Op::WriteState]);
+    assert_eq!(mil::verify_function(&function), []);
+}
+
+#[test]
 fn a_widened_function_has_no_narrow_floats_and_computes_the_same_more_exactly() {
     let mut function = classifier();
     unlabel(&mut function);

@@ -439,11 +439,7 @@ pub(super) fn constant_bytes(operation: &Operation) -> f64 {
     let literal = literal.map(|(_, literal)| literal);
     // New ones have it in place, with its scales, offsets and tables.
     let stored = operation.inputs.values().filter(|_| is_constexpr);
-    let operands = stored.flat_map(|arg| arg.operands());
-    let in_place = operands.filter_map(|operand| match operand {
-        Operand::Literal(literal) => Some(literal),
-        Operand::Value(_) => None,
-    });
+    let in_place = stored.flat_map(|arg| arg.operands()).filter_map(Operand::literal);
     let bytes = |literal: &mil::Literal| match literal {
         mil::Literal::Blob(blob) => {
             let count: f64 = blob.dims.iter().map(|&d| d as f64).product();

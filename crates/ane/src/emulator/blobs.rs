@@ -2,7 +2,7 @@
 
 use super::verdict::acting;
 use crate::target::Target;
-use mil::{Arg, BlobRef, Block, Literal, Operand, Tensor, Weights, element_count};
+use mil::{BlobRef, Block, Literal, Tensor, Weights, element_count};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -39,15 +39,7 @@ impl<'a> Files<'a> {
     /// Replaces every reference to a weight file by the tensor that is there.
     pub fn load(&mut self, block: &mut Block) -> Result<(), String> {
         for operation in &mut block.operations {
-            let arguments = operation.inputs.values_mut().flat_map(|argument| match argument {
-                Arg::One(operand) => std::slice::from_mut(operand),
-                Arg::Many(operands) => operands.as_mut_slice(),
-            });
-            let literals = arguments.filter_map(|operand| match operand {
-                Operand::Literal(literal) => Some(literal),
-                Operand::Value(_) => None,
-            });
-            for literal in literals.chain(operation.attributes.values_mut()) {
+            for literal in operation.literals_mut() {
                 if let Literal::Blob(blob) = literal {
                     *literal = self.tensor(blob)?.into();
                 }

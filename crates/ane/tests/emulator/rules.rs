@@ -4,7 +4,7 @@
 use crate::common::{emulator, target};
 use anemone_ane::target::{Chip, Effect, On, Route, Rule, Target, rules};
 use anemone_ane::{Engine, EngineError, Numerics, Source, Stage};
-use mil::{BlobRef, Literal, Operand};
+use mil::{BlobRef, Literal};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -34,12 +34,7 @@ fn source(rule: &Rule, kind: &str) -> Option<Source> {
     let mut files = BTreeMap::<String, Vec<u8>>::new();
     for function in &program.functions {
         function.body.visit(&mut |operation| {
-            let arguments = operation.inputs.values().flat_map(|argument| argument.operands());
-            let literals = arguments.filter_map(|operand| match operand {
-                Operand::Literal(literal) => Some(literal),
-                Operand::Value(_) => None,
-            });
-            for literal in literals.chain(operation.attributes.values()) {
+            for literal in operation.literals() {
                 if let Literal::Blob(blob) = literal {
                     record(files.entry(blob.path.clone()).or_default(), blob);
                 }

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use mil::{Diagnostic, Diagnostics};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -122,11 +123,16 @@ impl Check {
     fn ranges(&self, source: &Source) -> anyhow::Result<Ranges> {
         let mut ranges = Ranges::new();
         for (name, range) in &self.range {
+            // Users say the names of features.
+            let features = source.interface.functions.iter().flat_map(|f| &f.inputs);
+            let values = features.filter(|feature| feature.name == *name).map(|f| &f.value);
             let functions = &source.program.functions;
-            if !functions.iter().any(|function| function.input(name).is_some()) {
+            let own = functions.iter().any(|function| function.input(name).is_some());
+            let values: Vec<&String> = values.chain(Some(name).filter(|_| own)).collect();
+            if values.is_empty() {
                 bail!("--range: no function of `{}` has an input `{name}`", source.name);
             }
-            ranges.insert(name.clone(), *range);
+            ranges.extend(values.into_iter().map(|value| (value.clone(), *range)));
         }
         Ok(ranges)
     }
@@ -134,18 +140,17 @@ impl Check {
     /// What is found, each once, with the targets on which it is.
     fn cases(&self, source: &Source, targets: &[Target], ranges: &Ranges) -> Vec<Case> {
         let mut cases: Vec<Case> = vec![];
+        // The rules of one place stand together; a chip's own numbers keep cases apart.
+        let mut places = HashMap::new();
         for &target in targets {
             for finding in check_ranges(&source.program, &target, ranges) {
                 if self.padded && finding.rule.on == On::Surfaces {
                     continue;
                 }
-                // The rules of one place stand together; a chip's own numbers keep cases apart.
-                let same = |case: &&mut Case| {
-                    let (a, b) = (&case.finding, &finding);
-                    (&a.rule.id, &a.function, a.span.start, a.span.end, &a.message)
-                        == (&b.rule.id, &b.function, b.span.start, b.span.end, &b.message)
-                };
-                match cases.iter_mut().find(same) {
+                let Finding { rule, function, span, message, .. } = &finding;
+                let key = (&rule.id, function.clone(), span.start, span.end, message.clone());
+                let at = *places.entry(key).or_insert(cases.len());
+                match cases.get_mut(at) {
                     Some(case) => case.targets.push(target),
                     None => cases.push(Case { finding, targets: vec![target] }),
                 }

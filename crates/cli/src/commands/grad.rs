@@ -1,11 +1,8 @@
 //! `anemone grad`.
 
 use crate::program::{self, ProgramArg};
-use anyhow::Context;
+use anemone::{Device, Gradient, GradientOptions, Recompute};
 use clap::{Args, ValueEnum};
-use mil::Program;
-use passes::autodiff::{Options, Recompute, differentiate};
-use passes::trainable::{self, Choice, loss};
 use regex::Regex;
 use std::path::PathBuf;
 
@@ -19,6 +16,9 @@ use std::path::PathBuf;
 /// Constants have gradients when they are inputs, which --trainable makes them: each keeps its name,
 /// is fp32 whatever it was, and is cast where it is used. Their values are then no part of the
 /// result any more. A classifier is differentiated for the probabilities that its label is made of.
+///
+/// Inputs whose shapes are open have the default ones. A state is an input of its name, for its
+/// value before, and an output NAME_after; --wrt state/NAME wants its gradient.
 ///
 /// Example: anemone grad layer.mil --wrt x,w -o layer_grad.mil
 /// Example: anemone grad classifier.mlpackage --trainable 'conv.*' -o gradients.mil
@@ -63,27 +63,21 @@ impl Grad {
     /// Writes the two functions.
     pub fn run(self) -> anyhow::Result<()> {
         let source = program::read(&self.program.program)?;
-        let mut function = source.function(self.function.as_deref())?.clone();
-        loss::unlabel(&mut function);
-        let mut wrt = self.wrt;
-        if let Some(regex) = &self.trainable {
-            let named = |name: &str| regex.is_match(name);
-            let chosen = trainable::choose(&function, &Choice::Named(&named))?;
-            trainable::lift(&mut function, &chosen)?;
-            wrt.extend(chosen);
-        }
         let recompute = match self.recompute {
             Again::Nothing => Recompute::Nothing,
             Again::Cheap => Recompute::Cheap,
             Again::Everything => Recompute::Everything,
         };
-        let options = Options { wrt, recompute, ..Options::default() };
-        let mut gradient = differentiate(&function, &options)
-            .with_context(|| format!("cannot differentiate `{}`", function.name))?;
-        gradient.forward.name = "forward".into();
-        gradient.backward.name = "backward".into();
-        let program =
-            Program { functions: vec![gradient.forward, gradient.backward], ..source.program };
-        program::write(&program, self.output.as_deref())
+        let options = GradientOptions {
+            function: self.function,
+            wrt: self.wrt,
+            constants: self.trainable.map(|regex| regex.as_str().to_owned()),
+            recompute,
+            // Nothing is evaluated.
+            device: Device::Interpreter,
+            ..GradientOptions::default()
+        };
+        let gradient = Gradient::new(&source.model, options)?;
+        program::write(&gradient.program()?, self.output.as_deref())
     }
 }

@@ -3,12 +3,14 @@
 use crate::arrays::{self, Format, Tensors};
 use crate::device;
 use crate::features;
+use crate::pictures;
 use crate::program::{self, ProgramArg};
 use ane::target::Target;
 use anemone::{Device, Options, Session};
 use anyhow::bail;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use coreml::FunctionInterface;
 use mil::Weights;
 use serde_json::json;
 use std::io::Write;
@@ -21,8 +23,9 @@ use std::path::PathBuf;
 /// as shape `[1]`. States travel in both files as `state/NAME`; those that the inputs do not give
 /// begin as zeros.
 ///
-/// Names are those of the model's interface. Images are given as the program sees them: shape
-/// `[1, channels, height, width]`, values from 0 to 255. Inputs that the model says may be left out
+/// Names are those of the model's interface. Images in arrays are as the program sees them: shape
+/// `[1, channels, height, width]`, values from 0 to 255; the inputs of a model that takes one image
+/// may also be a picture. Inputs that the model says may be left out
 /// have its default values then, and where it allows several shapes the program is made for those
 /// of the inputs. A classifier's label is written as bytes of UTF-8, or as a number; a dictionary
 /// as `NAME/keys`, texts with zeros behind them, and `NAME/values`.
@@ -39,9 +42,13 @@ pub struct Run {
     /// The folder that `@model_path` in the program stands for [default: the program's own]
     #[arg(long, value_name = "DIR")]
     weights: Option<PathBuf>,
-    /// Where the inputs are: a .npz or .safetensors file
-    #[arg(long, value_name = "IN", value_parser = array_file())]
+    /// Where the inputs are: a .npz or .safetensors file; or, for a model that takes one image, a
+    /// .png or .jpg file
+    #[arg(long, value_name = "IN", value_parser = input_file())]
     inputs: PathBuf,
+    /// Scale a picture to the size that the model takes, whatever becomes of its sides' ratio
+    #[arg(long)]
+    resize: bool,
     /// Where to write the outputs: a .npz or .safetensors file
     ///
     /// A file of this name is replaced if the evaluation succeeds, and untouched otherwise.
@@ -105,6 +112,20 @@ fn array_file() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| Format::of(&path).map(|_| path))
 }
 
+/// Accepts the same, and those of pictures.
+fn input_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match pictures::is_one(&path) {
+        true => Ok(path),
+        false => match Format::of(&path) {
+            Ok(_) => Ok(path),
+            Err(_) => Err(format!(
+                "`{}`: expected a .npz, .safetensors, .png or .jpg file",
+                path.display()
+            )),
+        },
+    })
+}
+
 impl Run {
     /// Evaluates.
     pub fn run(self) -> anyhow::Result<()> {
@@ -116,7 +137,11 @@ impl Run {
             }
             folder => folder.as_ref().map(Weights::in_dir),
         };
-        let given = arrays::read(&self.inputs)?;
+        let given = match pictures::is_one(&self.inputs) {
+            true => self.picture(source.model.features(Some(&function.name))?)?,
+            false if self.resize => bail!("--resize is for pictures"),
+            false => arrays::read(&self.inputs)?,
+        };
         if self.numerics == Numerics::Ane && !matches!(self.device, On::Emulated(_)) {
             bail!("--numerics ane goes with --device ane-emulated");
         }
@@ -146,6 +171,14 @@ impl Run {
         let written = features::results(&prediction, &session)?;
         arrays::write(&self.outputs, &written)?;
         self.report(&written, &session)
+    }
+
+    /// The picture, as the value of the input that it is for.
+    fn picture(&self, interface: &FunctionInterface) -> anyhow::Result<Tensors> {
+        let (feature, image) = pictures::image_input(interface)?;
+        let fits = |shape: &[usize]| feature.check_shape(shape).is_ok();
+        let picture = pictures::read(&self.inputs, (feature, image), fits, self.resize)?;
+        Ok(Tensors::from([(feature.name.clone(), picture.tensor(image))]))
     }
 
     fn report(&self, written: &Tensors, session: &Session) -> anyhow::Result<()> {

@@ -32,7 +32,7 @@ pub fn config(name: &str, checkpoint: Option<&Checkpoint>) -> anyhow::Result<Con
         return Ok(config);
     }
     let folder = Path::new(name);
-    if folder.is_dir() {
+    if folder.is_dir() || train::checkpoint::resolve(folder).is_ok() {
         return from_folder(folder);
     }
     if let Ok(config) = Config::preset(name) {

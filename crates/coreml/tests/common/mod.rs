@@ -2,7 +2,7 @@
 #![allow(dead_code)] // Every test uses some.
 
 use anemone_coreml::Model;
-use mil::{Arg, Block, Literal, Operand, Program};
+use mil::{Block, Literal, Program};
 use std::path::{Path, PathBuf};
 
 /// A directory that goes away with the value.
@@ -59,25 +59,13 @@ pub fn in_place(model: &Model) -> Program {
 }
 
 fn block(block_: &mut Block, model: &Model) {
-    let load = |literal: &mut Literal| {
-        if let Literal::Blob(blob) = literal {
-            let tensor = model.weights.load(blob);
-            *literal = Literal::Tensor(tensor.expect("every weight can be read"));
-        }
-    };
     for operation in &mut block_.operations {
-        for arg in operation.inputs.values_mut() {
-            let operands = match arg {
-                Arg::One(operand) => std::slice::from_mut(operand),
-                Arg::Many(operands) => operands.as_mut_slice(),
-            };
-            for operand in operands {
-                if let Operand::Literal(literal) = operand {
-                    load(literal);
-                }
+        for literal in operation.literals_mut() {
+            if let Literal::Blob(blob) = literal {
+                let tensor = model.weights.load(blob);
+                *literal = Literal::Tensor(tensor.expect("every weight can be read"));
             }
         }
-        operation.attributes.values_mut().for_each(load);
         operation.blocks.iter_mut().for_each(|inner| block(inner, model));
     }
 }

@@ -4,7 +4,8 @@
 //! to hand over a value that the host has in another shape already. Copies that end up in one part
 //! become one again when the part is simplified.
 
-use mil::{Arg, Function, Op, Operand, Operation, ValueId};
+use crate::edit;
+use mil::{Function, Op, Operation, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The function in which every reshape has one reader, or none and is an output.
@@ -46,17 +47,9 @@ impl Views<'_> {
     fn with_own_operands(&mut self, operation: &Operation) -> Operation {
         let mut operation = operation.clone();
         let mut own = BTreeMap::new();
-        for arg in operation.inputs.values_mut() {
-            let operands = match arg {
-                Arg::One(operand) => std::slice::from_mut(operand),
-                Arg::Many(operands) => operands.as_mut_slice(),
-            };
-            for operand in operands {
-                if let Operand::Value(id) = operand {
-                    *id = *own.entry(*id).or_insert_with(|| self.copy(*id));
-                }
-            }
-        }
+        edit::for_each_operand(&mut operation, &mut |id| {
+            *id = *own.entry(*id).or_insert_with(|| self.copy(*id));
+        });
         operation
     }
 

@@ -245,13 +245,13 @@ pub fn unlabel(function: &mut Function) {
     }
 }
 
-/// Drops operations that no output needs.
+/// Drops operations that no output needs and that write no state.
 fn prune(function: &mut Function) {
     let mut live = vec![false; function.values.len()];
     function.body.outputs.iter().for_each(|id| live[id.index()] = true);
     let mut kept = vec![];
     for operation in std::mem::take(&mut function.body.operations).into_iter().rev() {
-        if operation.outputs.iter().any(|id| live[id.index()]) {
+        if writes(&operation) || operation.outputs.iter().any(|id| live[id.index()]) {
             operation.reads().iter().for_each(|id| live[id.index()] = true);
             kept.push(operation);
         }
@@ -259,6 +259,12 @@ fn prune(function: &mut Function) {
     kept.reverse();
     function.body.operations = kept;
     edit::compact(function);
+}
+
+/// Whether it, or an operation of its blocks, writes a state.
+fn writes(operation: &Operation) -> bool {
+    let mut nested = operation.blocks.iter().flat_map(|block| &block.operations);
+    operation.op == Op::WriteState || nested.any(writes)
 }
 
 fn refuse(function: &Function) -> Result<(), Error> {

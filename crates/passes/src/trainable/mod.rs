@@ -25,6 +25,7 @@ use crate::autodiff::{Differentiability, differentiability};
 use crate::edit;
 use mil::{
     DataType, Function, Literal, Op, Operand, Operation, Tensor, TensorError, Type, Value, ValueId,
+    Weights,
 };
 use std::collections::BTreeMap;
 
@@ -39,6 +40,26 @@ pub struct Parameter {
     pub dims: Vec<usize>,
     /// The constant, in the program or in a weight file.
     pub literal: Literal,
+}
+
+impl Parameter {
+    /// What the constant is, in fp32: the value to begin with.
+    ///
+    /// # Errors
+    /// If its weight file cannot be read.
+    pub fn value(&self, weights: &Weights) -> Result<Tensor, Error> {
+        let unread = |message: String| Error::Unread { name: self.name.clone(), message };
+        let tensor = match &self.literal {
+            Literal::Tensor(tensor) => tensor.clone(),
+            Literal::Blob(blob) => weights.load(blob).map_err(|e| unread(e.to_string()))?,
+            other => return Err(unread(format!("it is {}, no tensor", other.ty()))),
+        };
+        if tensor.dtype() == DataType::Fp32 {
+            return Ok(tensor);
+        }
+        let wide = Tensor::from_f64s(DataType::Fp32, tensor.dims(), &tensor.to_f64s());
+        wide.map_err(|error| unread(error.to_string()))
+    }
 }
 
 /// Which constants are to be trained.
@@ -79,6 +100,14 @@ pub enum Error {
         function: String,
         /// The name.
         name: String,
+    },
+    /// The constant's value cannot be had.
+    #[error("constant `{name}`: {message}")]
+    Unread {
+        /// The constant.
+        name: String,
+        /// Why.
+        message: String,
     },
     /// Values of another number or type are put back.
     #[error("`{name}`: {source}")]
@@ -154,8 +183,11 @@ pub fn compressed(function: &Function) -> usize {
 /// Elements of a tensor of floats that constants can be trained as.
 fn float_count(ty: &Type) -> Option<usize> {
     let ty = ty.as_tensor()?;
-    let trained = matches!(ty.dtype, DataType::Fp16 | DataType::Bf16 | DataType::Fp32);
-    mil::element_count(&ty.fixed_dims()?).filter(|_| trained)
+    mil::element_count(&ty.fixed_dims()?).filter(|_| is_trained(ty.dtype))
+}
+
+fn is_trained(dtype: DataType) -> bool {
+    matches!(dtype, DataType::Fp16 | DataType::Bf16 | DataType::Fp32)
 }
 
 /// What is known of every value from those that read it.
@@ -173,7 +205,9 @@ impl Uses {
         let none = vec![false; function.values.len()];
         let mut uses = Uses { reached: none.clone(), statistic: none.clone(), fixed: none };
         for &id in &function.body.outputs {
-            uses.reached[id.index()] = float_count(function.ty(id)).is_some();
+            // Its shape may be open as yet.
+            uses.reached[id.index()] =
+                function.ty(id).as_tensor().is_some_and(|ty| is_trained(ty.dtype));
         }
         for operation in function.body.operations.iter().rev() {
             let differentiable = differentiability(operation.op) == Differentiability::Rule;

@@ -102,16 +102,9 @@ fn wide(ty: &Type) -> Type {
 
 fn each_operand(
     operation: &mut Operation,
-    mut f: impl FnMut(&mut Operand) -> Result<(), BlobError>,
+    f: impl FnMut(&mut Operand) -> Result<(), BlobError>,
 ) -> Result<(), BlobError> {
-    for arg in operation.inputs.values_mut() {
-        let operands = match arg {
-            Arg::One(operand) => std::slice::from_mut(operand),
-            Arg::Many(operands) => operands.as_mut_slice(),
-        };
-        operands.iter_mut().try_for_each(&mut f)?;
-    }
-    Ok(())
+    operation.inputs.values_mut().flat_map(Arg::operands_mut).try_for_each(f)
 }
 
 /// Every element of a tensor in fp32, which holds them all exactly.

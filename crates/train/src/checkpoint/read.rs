@@ -27,8 +27,8 @@ pub struct Checkpoint {
     sidecars: Vec<PathBuf>,
 }
 
-/// The checkpoint's directory for a path that is one, or is the directory of a run: the one that
-/// `latest` names, or if that is gone, the newest.
+/// The checkpoint's directory for a path that is one, or is the directory of a run or the file
+/// `latest` in it: the one that `latest` names, or if that is gone, the newest.
 ///
 /// # Errors
 /// If there is no checkpoint.
@@ -36,6 +36,10 @@ pub fn resolve(path: &Path) -> Result<PathBuf, Error> {
     if path.join(MANIFEST).is_file() {
         return Ok(path.to_owned());
     }
+    let path = match path.parent() {
+        Some(run) if path.ends_with(LATEST) && path.is_file() => run,
+        _ => path,
+    };
     // A name that is not one of ours could lead out of the directory.
     let latest = read_small(&path.join(LATEST))
         .ok()

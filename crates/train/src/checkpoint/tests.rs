@@ -120,6 +120,21 @@ fn a_step_can_be_saved_again() {
 }
 
 #[test]
+fn latest_stands_for_what_it_names() {
+    let run = Folder::new("latest-file");
+    Fixture::new(1).save(run.path());
+    Fixture::new(2).save(run.path());
+    let latest = run.path().join("latest");
+    assert_eq!(step_of(&latest), 2);
+    std::fs::write(&latest, "step-00000001\n").unwrap();
+    assert_eq!(step_of(&latest), 1);
+    // Elsewhere it is a file like any other.
+    let other = Folder::new("latest-elsewhere");
+    std::fs::write(other.path().join("latest"), "step-00000001").unwrap();
+    assert!(matches!(resolve(&other.path().join("latest")), Err(Error::Missing(_))));
+}
+
+#[test]
 fn without_latest_the_newest_counts() {
     let run = Folder::new("no-latest");
     Fixture::new(1).save(run.path());

@@ -13,7 +13,7 @@ use crate::metrics::Record;
 use crate::rng::Rng;
 use crate::schedule::Schedule;
 use crate::{Error, adamw::Step};
-use mil::{Function, Literal, Program, Tensor};
+use mil::{Function, Program, Tensor};
 use passes::autodiff;
 use passes::trainable::loss::{Ports, Prediction};
 use runtime::{Accumulation, Bindings, CompileOptions, Device, Executable, Request, Staging};
@@ -471,21 +471,4 @@ fn largest(row: &[f32]) -> usize {
         }
     }
     best
-}
-
-/// The values of constants in fp32.
-///
-/// # Errors
-/// If a weight file cannot be read.
-pub fn initial(literal: &Literal, weights: &mil::Weights) -> Result<Tensor, Error> {
-    let tensor = match literal {
-        Literal::Tensor(tensor) => tensor.clone(),
-        Literal::Blob(blob) => weights.load(blob).map_err(runtime::Error::from)?,
-        other => return Err(Error::Examples(format!("a constant is {}, no tensor", other.ty()))),
-    };
-    if tensor.dtype() == mil::DataType::Fp32 {
-        return Ok(tensor);
-    }
-    let wide = Tensor::from_f64s(mil::DataType::Fp32, tensor.dims(), &tensor.to_f64s());
-    wide.map_err(|error| Error::Examples(error.to_string()))
 }

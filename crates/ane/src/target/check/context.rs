@@ -3,8 +3,8 @@
 use super::Hit;
 use crate::target::{ChipData, Target};
 use mil::{
-    BlobRef, DataType, Function, FunctionEnv, Literal, Op, Operand, Operation, Params, Span,
-    TensorType, ValueId, element_count,
+    BlobRef, DataType, Function, FunctionEnv, Literal, Op, Operation, Params, Span, TensorType,
+    ValueId, element_count,
 };
 
 /// A function, looked at once for all detectors.
@@ -118,12 +118,7 @@ impl<'a> Context<'a> {
     pub fn blobs(&self) -> Vec<(&'a BlobRef, &'a Operation)> {
         let mut found = vec![];
         self.function.body.visit(&mut |operation| {
-            let arguments = operation.inputs.values().flat_map(|arg| arg.operands());
-            let inline = arguments.filter_map(|operand| match operand {
-                Operand::Literal(literal) => Some(literal),
-                Operand::Value(_) => None,
-            });
-            for literal in operation.attributes.values().chain(inline) {
+            for literal in operation.literals() {
                 if let Literal::Blob(blob) = literal {
                     found.push((blob, operation));
                 }

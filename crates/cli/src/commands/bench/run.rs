@@ -5,23 +5,24 @@ use super::process;
 use super::report::{self, Report, Row};
 use super::roofline;
 use super::sample::Spread;
+use crate::arrays::{self, Tensors};
 use crate::program::{self, ProgramArg};
-use crate::{arrays, features};
 use anyhow::{Context, bail};
 use clap::Args;
+use coreml::FunctionInterface;
 use cpu::CpuDevice;
-use mil::{Tensor, Type, Weights};
-use runtime::{Accumulation, Bindings, CompileOptions, Device};
+use mil::{Function, Tensor, TensorType, Type};
+use runtime::Device;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
-use surface::Surface;
 
 /// Time a program, such as a Core ML package, on the CPU device.
 ///
 /// Compiles a function once and evaluates it again and again with the same inputs: those of a file, or
-/// numbers from 0 to 1 and zeros for integers. States begin as the same numbers, and those that are
-/// updated in place keep what an evaluation has written. Operations that the
-/// interpreter runs are counted, because they are slow.
+/// numbers from 0 to 1 and zeros for integers. States begin as zeros and keep what evaluations have
+/// written; open shapes are the default ones. Operations that the interpreter runs are counted, because
+/// they are slow.
 #[derive(Debug, Args)]
 pub struct Run {
     #[command(flatten)]
@@ -46,65 +47,42 @@ impl Run {
     /// Measures.
     pub fn run(self) -> anyhow::Result<()> {
         let source = program::read(&self.program.program)?;
-        let function = source.function(self.function.as_deref())?;
+        let function = source.model.function(self.function.as_deref())?;
         let interface = source.interface.function(&function.name).cloned().unwrap_or_default();
         let given = match &self.inputs {
-            None => None,
-            Some(path) => {
-                let given = features::sort(function, &interface, arrays::read(path)?);
-                Some(given.with_context(|| format!("`{}`", path.display()))?.inputs)
-            }
-        };
-        let mut program = match &given {
-            Some(inputs) => features::specialized(&source.program, &interface, inputs)?,
-            None => source.program.clone(),
+            None => made_up(function, &interface)?,
+            Some(path) => arrays::read(path)?,
         };
         let name = function.name.clone();
-        let lifted = program.functions.iter_mut().find(|f| f.name == name);
-        let states = passes::states::lift(lifted.context("the function stays there")?)?;
-
-        let device = CpuDevice::new(self.common.threads())?;
+        let device = Arc::new(CpuDevice::new(self.common.threads())?);
         let mut report = Report::new("run", device.threads());
         report.setting("program", self.program.program.display().to_string());
         report.setting("function", name.clone());
         report.setting("kernel", device.describe());
-        let options = CompileOptions {
-            weights: Weights::in_dir(&source.folder),
-            in_place: states.into_iter().map(|state| (state.name, state.after)).collect(),
-            ..Default::default()
-        };
+        let mut session = source.model.session_with(anemone::Options {
+            function: Some(name),
+            device: anemone::Device::Shared(device.clone()),
+            fall_back: false,
+            ..anemone::Options::default()
+        })?;
         let start = Instant::now();
-        let executable = device.compile(&program, &name, &options)?;
-        let mut bindings = Bindings::new();
-        for port in executable.inputs() {
-            let given = given.as_ref().and_then(|given| given.get(&port.name));
-            let tensor = match given {
-                Some(tensor) => tensor.clone(),
-                None => made_up(&port.ty)?,
-            };
-            bindings = bindings.input(&port.name, &Surface::from_slice(tensor.bytes())?);
-        }
-        for (index, port) in executable.outputs().iter().enumerate() {
-            let input = executable.in_place().iter().find(|pair| pair.1 == index);
-            let input = input.map(|pair| &executable.inputs()[pair.0].name);
-            let surface = match input.and_then(|name| bindings.inputs.get(name)) {
-                Some(surface) => surface.clone(),
-                None => Surface::new(port.bytes)?,
-            };
-            bindings = bindings.output(&port.name, &surface);
-        }
-        let placement = executable.placement();
-        let mut request = executable.bind(bindings)?;
+        session.prepare(given).map_err(|error| match (error, &self.inputs) {
+            (error @ anemone::Error::Features(_), Some(path)) => {
+                anyhow::Error::new(error).context(format!("`{}`", path.display()))
+            }
+            (error, _) => error.into(),
+        })?;
         let compiling = start.elapsed().as_secs_f64();
-        // The first ones touch memory for the first time.
+        // The first ones touch memory for the first time, either side of states.
         for _ in 0..2 {
-            request.evaluate(Accumulation::Replace)?;
+            session.evaluate()?;
         }
         device.set_profiling(true);
         let mut times = vec![];
         for _ in 0..self.repeats {
+            session.reset()?;
             let start = Instant::now();
-            request.evaluate(Accumulation::Replace)?;
+            session.evaluate()?;
             times.push(start.elapsed().as_secs_f64());
         }
         let profile = device.profile();
@@ -132,8 +110,12 @@ impl Run {
         if let Some(bytes) = process::peak_memory() {
             report.rows.push(Row::single(process::PEAK_ROW, "MB", bytes as f64 / 1e6));
         }
-        let slow: Vec<&str> =
-            placement.iter().filter(|p| p.place.contains("interpreter")).map(|p| p.op).collect();
+        let slow: Vec<&str> = session
+            .placement()
+            .iter()
+            .filter(|p| p.place.contains("interpreter"))
+            .map(|p| p.op)
+            .collect();
         report.rows.push(Row::single("in the interpreter", "ops", slow.len() as f64));
         if !slow.is_empty() {
             let mut names = slow.clone();
@@ -145,18 +127,35 @@ impl Run {
     }
 }
 
-/// Numbers for an input that nobody gave.
-fn made_up(ty: &mil::TensorType) -> anyhow::Result<Tensor> {
-    let Some(dims) = ty.fixed_dims() else {
-        bail!("the shape {} is open: give the inputs with --inputs", Type::Tensor(ty.clone()))
-    };
-    let count = mil::element_count(&dims).context("the shape is too large")?;
+/// Numbers for inputs that nobody gave, by the names of the features. Shapes that are open are the
+/// default ones.
+fn made_up(function: &Function, interface: &FunctionInterface) -> anyhow::Result<Tensors> {
+    let mut inputs = Tensors::new();
+    for &id in &function.inputs {
+        let value = function.value(id);
+        // States begin as zeros.
+        let Type::Tensor(ty) = &value.ty else { continue };
+        let feature = interface.inputs.iter().find(|feature| feature.value == value.name);
+        let name = feature.map_or(&value.name, |feature| &feature.name);
+        let dims = ty.fixed_dims().or_else(|| feature?.default_shape());
+        let Some(dims) = dims else {
+            bail!("input `{name}` is {ty}, which has no default shape: give inputs with --inputs")
+        };
+        let tensor = numbers(ty, &dims).with_context(|| format!("input `{name}`"))?;
+        inputs.insert(name.clone(), tensor);
+    }
+    Ok(inputs)
+}
+
+fn numbers(ty: &TensorType, dims: &[usize]) -> anyhow::Result<Tensor> {
+    let count = mil::element_count(dims).filter(|&count| count <= 1 << 31);
+    let count = count.with_context(|| format!("shape {dims:?} is too large to make numbers up"))?;
     Ok(match ty.dtype.is_float() {
         true => {
             let values: Vec<f64> =
                 (0..count).map(|i| (i.wrapping_mul(2654435761) % 1009) as f64 / 1008.0).collect();
-            Tensor::from_f64s(ty.dtype, &dims, &values)?
+            Tensor::from_f64s(ty.dtype, dims, &values)?
         }
-        false => Tensor::from_i64s(ty.dtype, &dims, &vec![0; count])?,
+        false => Tensor::from_i64s(ty.dtype, dims, &vec![0; count])?,
     })
 }

@@ -103,6 +103,7 @@ impl Convert {
         let from = match Merge::open(&from, self.adapter.as_deref())? {
             Some(merge) => Given::Merge(Box::new(merge)),
             None => {
+                let from = train::checkpoint::resolve(&from).unwrap_or(from);
                 Given::Source(Box::new(Source::open(&from).context("cannot read the checkpoint")?))
             }
         };

@@ -362,7 +362,7 @@ fn split(text: &str) -> anyhow::Result<Split> {
 /// A tokenizer of a file, of a model's folder or of a run.
 fn load(path: &Path) -> anyhow::Result<Tokenizer> {
     let own = path.join(TOKENIZER);
-    if path.is_dir() && !own.exists() {
+    if !own.exists() {
         let run = train::checkpoint::resolve(path).ok().map(|folder| folder.join(TOKENIZER));
         if let Some(tokenizer) = run.filter(|tokenizer| tokenizer.exists()) {
             return Ok(Tokenizer::load(&tokenizer)?);

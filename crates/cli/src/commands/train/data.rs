@@ -84,7 +84,7 @@ impl Data {
                 let all = reader.read(path, progress)?;
                 let (training, held_out) = match &settings.tuning.val_data {
                     Some(path) => (all, Some(reader.read(path, progress)?)),
-                    None => all.split(settings.tuning.held_out(), settings.seed),
+                    None => all.split(settings.tuning.held_out(), settings.descent.seed),
                 };
                 let (tokens, counted) = (grouped(training.tokens()), grouped(training.counted()));
                 let description = format!(
@@ -113,17 +113,18 @@ impl Data {
         progress: &Progress,
     ) -> anyhow::Result<Data> {
         progress.note("writing stories to train on")?;
-        let training = || Stories::new(settings.seed, Part::Training);
+        let training = || Stories::new(settings.descent.seed, Part::Training);
         let tokenizer = match tokenizer {
             Some(tokenizer) => tokenizer,
             None => Tokenizer::train(training().take(TOKENIZER_STORIES), config.vocab)?,
         };
-        let wanted = settings.steps.saturating_mul((settings.batch * settings.accum) as u64);
+        let wanted =
+            settings.descent.steps.saturating_mul((settings.descent.batch * settings.accum) as u64);
         let wanted = wanted.saturating_mul(settings.seq as u64 + 1);
         let wanted = (wanted as usize).clamp(settings.seq + 1, STORY_TOKENS);
         let tokens = Tokens::from_stories(training(), &tokenizer, wanted)?;
         let held_out = HELD_OUT_TOKENS.max(settings.seq + 1);
-        let stories = Stories::new(settings.seed, Part::Validation);
+        let stories = Stories::new(settings.descent.seed, Part::Validation);
         let held_out = Tokens::from_stories(stories, &tokenizer, held_out)?;
         let whole = 0..held_out.len();
         Ok(Data {
@@ -275,7 +276,7 @@ impl Content {
     }
 
     fn feed(&self, settings: &Settings, position: Position) -> anyhow::Result<Feed> {
-        let (batch, seq) = (settings.batch, settings.seq);
+        let (batch, seq) = (settings.descent.batch, settings.seq);
         Ok(match self {
             Content::Stream(tokens, range) => {
                 Batches::new(Arc::clone(tokens), range.clone(), batch, seq, position)?.into()

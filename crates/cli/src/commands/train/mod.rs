@@ -142,9 +142,9 @@ impl Train {
         let memory = network.surface_bytes() + network.scratch_bytes();
         let options = TrainerOptions {
             accumulate: settings.accum,
-            optimizer: settings.optimizer(),
-            schedule: settings.schedule(),
-            clip: settings.clip,
+            optimizer: settings.descent.optimizer(),
+            schedule: settings.descent.schedule(),
+            clip: settings.descent.clip,
             loss_scale: settings.loss_scale.of(&config, settings.dtype),
             threads: device.threads,
         };
@@ -179,7 +179,7 @@ impl Train {
                 let trained = trained.as_ref();
                 Trainer::from_parameters(network, options, training, &mut read, trained)?
             }
-            (None, _) => Trainer::new(network, options, training, settings.seed)?,
+            (None, _) => Trainer::new(network, options, training, settings.descent.seed)?,
         };
 
         let mut description = json!({
@@ -189,7 +189,7 @@ impl Train {
             "kernels": device.device.describe(),
             "dtype": settings.dtype.name(),
             "threads": device.threads,
-            "seed": settings.seed,
+            "seed": settings.descent.seed,
             "settings": settings.to_json(),
         });
         if let Some(vocabulary) = &vocabulary {
@@ -215,7 +215,7 @@ impl Train {
             tokenizer,
             lora: lora.clone(),
             prompt: settings.tuning.sample_prompt.as_deref(),
-            seed: settings.seed,
+            seed: settings.descent.seed,
         });
         let run = Run {
             out: &self.out,
@@ -264,7 +264,7 @@ impl Train {
         kind: Kind,
         data: &Data,
     ) -> anyhow::Result<NetworkOptions> {
-        let shape = models::Shape { batch: settings.batch, seq: settings.seq };
+        let shape = models::Shape { batch: settings.descent.batch, seq: settings.seq };
         let mut options = kind.network(shape, settings.dtype.into())?;
         if !kind.is_engine() {
             options.recompute = settings.recompute.into();

@@ -91,7 +91,7 @@ impl Progress {
         data: &str,
     ) -> anyhow::Result<()> {
         let million = config.parameter_count()? as f64 / 1e6;
-        let (batch, seq) = (settings.batch, settings.seq);
+        let (batch, seq) = (settings.descent.batch, settings.seq);
         let accum = match settings.accum {
             1 => String::new(),
             n => format!(" × {n} accumulated"),
@@ -105,7 +105,10 @@ impl Progress {
             settings.dtype.name(),
             memory as f64 / 1e6
         ))?;
-        self.note(&format!("steps    {} of {batch} × {seq} tokens{accum}", settings.steps))?;
+        self.note(&format!(
+            "steps    {} of {batch} × {seq} tokens{accum}",
+            settings.descent.steps
+        ))?;
         Ok(())
     }
 

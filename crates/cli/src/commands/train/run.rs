@@ -55,7 +55,7 @@ impl Run<'_> {
     ) -> anyhow::Result<Ended> {
         let stop = stop_flag()?;
         let settings = self.settings;
-        progress.start(trainer.steps_done(), settings.steps);
+        progress.start(trainer.steps_done(), settings.descent.steps);
         if trainer.steps_done() == 0
             && let Some(validation) = validation.as_deref_mut()
         {
@@ -63,7 +63,7 @@ impl Run<'_> {
             progress.validated(0, loss)?;
         }
         let first = trainer.steps_done();
-        while trainer.steps_done() < settings.steps {
+        while trainer.steps_done() < settings.descent.steps {
             if stop.load(Ordering::Relaxed) {
                 return Ok(Ended::Stopped);
             }
@@ -78,11 +78,11 @@ impl Run<'_> {
             }
             let mut record = trainer.step()?;
             let done = record.step;
-            let is_last = done == settings.steps;
+            let is_last = done == settings.descent.steps;
             let due = |every: u64| every > 0 && done.is_multiple_of(every);
             let mut is_best = false;
             if let Some(validation) = validation.as_deref_mut()
-                && (due(settings.eval_every) || is_last)
+                && (due(settings.descent.eval_every) || is_last)
             {
                 let loss = trainer.validate(validation, settings.eval_batches)?;
                 record.val_loss = Some(loss);
@@ -92,7 +92,7 @@ impl Run<'_> {
             writer.record(&record).context("cannot write the metrics")?;
             progress.step(&record)?;
             // The last one is saved when the loop has ended.
-            if !is_last && (due(settings.save_every) || is_best && settings.keeps_best()) {
+            if !is_last && (due(settings.descent.save_every) || is_best && settings.keeps_best()) {
                 self.save(trainer)?;
             }
             if let Some(story) = self.story.as_ref().filter(|_| due(settings.tuning.sample_every)) {
@@ -107,7 +107,7 @@ impl Run<'_> {
 
     /// Whether the last validations, as many as asked for, have found nothing better.
     fn is_stale(&self, trainer: &Trainer) -> bool {
-        let (every, patience) = (self.settings.eval_every, self.settings.tuning.early_stop);
+        let (every, patience) = (self.settings.descent.eval_every, self.settings.tuning.early_stop);
         let Some((best, _)) = trainer.best() else { return false };
         let since = trainer.steps_done() - best;
         every > 0 && patience > 0 && since.is_multiple_of(every) && since / every >= patience

@@ -3,8 +3,12 @@
 //! Every flag may be left out: then a resumed run has what it had, and a new one the model's
 //! default.
 
+#[macro_use]
+mod choices;
+mod descent;
 mod program;
 
+pub use descent::{Descent, DescentFlags, read};
 pub use program::ProgramSettings;
 
 use super::loss_scale::Scale;
@@ -19,9 +23,7 @@ use passes::autodiff;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::PathBuf;
-use train::adamw::AdamW;
 use train::data::{Order, Position, Width};
-use train::schedule::{Decay, Schedule};
 
 /// The flags that make a run what it is.
 #[derive(Debug, Args)]
@@ -44,49 +46,12 @@ pub struct Flags {
     /// A tokenizer.json for text [default: the model's, or one trained on the text]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
-    /// Optimizer steps in all [default: 1400 for tiny, --epochs for chats, otherwise 1000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    steps: Option<u64>,
-    /// Sequences in a batch [default: 8 for tiny, otherwise 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
-    batch: Option<u32>,
     /// Tokens in a sequence [default: 128 for tiny, 512 with --init, otherwise 256]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     seq: Option<u32>,
     /// Batches whose gradients are added up for one step [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     accum: Option<u32>,
-    /// Largest learning rate [default: 2e-3 for tiny, 2e-5 with --init, 2e-4 with --lora, otherwise
-    /// 3e-4]
-    #[arg(long, value_name = "X", value_parser = positive)]
-    lr: Option<f64>,
-    /// Smallest learning rate of the cosine, as a part of the largest [default: 0.1]
-    #[arg(long, value_name = "X", value_parser = fraction)]
-    min_lr_ratio: Option<f64>,
-    /// Steps in which the learning rate rises [default: a twentieth of the run, at most 100]
-    #[arg(long, value_name = "N")]
-    warmup: Option<u64>,
-    /// Course of the learning rate after that [default: cosine]
-    #[arg(long, value_name = "NAME")]
-    schedule: Option<Course>,
-    /// Weight decay of matrices [default: 0.1; 0 with --init]
-    #[arg(long, value_name = "X", value_parser = not_negative)]
-    weight_decay: Option<f64>,
-    /// Decay of AdamW's first moment [default: 0.9]
-    #[arg(long, value_name = "X", value_parser = below_one)]
-    beta1: Option<f64>,
-    /// Decay of AdamW's second moment [default: 0.95]
-    #[arg(long, value_name = "X", value_parser = below_one)]
-    beta2: Option<f64>,
-    /// AdamW's epsilon [default: 1e-8]
-    #[arg(long, value_name = "X", value_parser = positive)]
-    eps: Option<f64>,
-    /// Largest norm of the gradient; 0 for no limit [default: 1]
-    #[arg(long, value_name = "X", value_parser = not_negative)]
-    clip: Option<f64>,
-    /// Seed of parameters, stories and order [default: 42]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
     /// Order of the data [default: random]
     #[arg(long, value_name = "NAME")]
     order: Option<Sequence>,
@@ -120,35 +85,13 @@ pub struct Flags {
     /// with this, with other data, or without (=false)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     compact_vocab: Option<bool>,
-    /// Steps between two validations; 0 for only at the end [default: a tenth of the run]
-    #[arg(long, value_name = "N")]
-    eval_every: Option<u64>,
     /// Batches of a validation [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     eval_batches: Option<u32>,
-    /// Steps between two checkpoints; 0 for only at the end [default: a fifth of the run]
-    #[arg(long, value_name = "N")]
-    save_every: Option<u64>,
+    #[command(flatten)]
+    descent: DescentFlags,
     #[command(flatten)]
     tuning: TuningFlags,
-}
-
-macro_rules! choices {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident $word:literal $help:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-        pub enum $name {
-            $(#[doc = $help] #[value(name = $word)] #[serde(rename = $word)] $variant,)*
-        }
-    };
-}
-
-choices! {
-    /// Course of the learning rate.
-    Course {
-        Cosine "cosine" "half a cosine",
-        Constant "constant" "stays at the largest",
-    }
 }
 
 choices! {
@@ -187,7 +130,6 @@ choices! {
 
 /// A run's settings, all of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // Named after the flags.
 pub struct Settings {
     pub model: String,
@@ -195,20 +137,10 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     pub token_width: u8,
     pub tokenizer: Option<PathBuf>,
-    pub steps: u64,
-    pub batch: usize,
+    #[serde(flatten)]
+    pub descent: Descent,
     pub seq: usize,
     pub accum: usize,
-    pub lr: f64,
-    pub min_lr_ratio: f64,
-    pub warmup: u64,
-    pub schedule: Course,
-    pub weight_decay: f64,
-    pub beta1: f64,
-    pub beta2: f64,
-    pub eps: f64,
-    pub clip: f64,
-    pub seed: u64,
     pub order: Sequence,
     pub device: String,
     #[serde(default = "packed")]
@@ -221,9 +153,7 @@ pub struct Settings {
     pub forward_int8: bool,
     #[serde(default)]
     pub compact_vocab: bool,
-    pub eval_every: u64,
     pub eval_batches: usize,
-    pub save_every: u64,
     #[serde(default)]
     pub tuning: Tuning,
 }
@@ -244,10 +174,7 @@ impl Settings {
     /// The settings that flags and, for a resumed run, those stored with it give.
     pub fn resolve(flags: &Flags, stored: Option<&Value>) -> anyhow::Result<Settings> {
         let stored: Option<Settings> = match stored {
-            Some(value) => Some(
-                serde_json::from_value(value.clone())
-                    .context("the checkpoint's settings cannot be read")?,
-            ),
+            Some(value) => Some(read(value).context("the checkpoint's settings cannot be read")?),
             None => None,
         };
         let model = flags.model.clone();
@@ -279,19 +206,9 @@ impl Settings {
         set(&mut s.data, f.data.clone().map(Some));
         set(&mut s.tokenizer, f.tokenizer.clone().map(Some));
         set(&mut s.token_width, f.token_width.as_deref().map(|w| if w == "32" { 32 } else { 16 }));
-        set(&mut s.steps, f.steps);
-        set(&mut s.batch, f.batch.map(|v| v as usize));
+        s.descent.take(&f.descent);
         set(&mut s.seq, f.seq.map(|v| v as usize));
         set(&mut s.accum, f.accum.map(|v| v as usize));
-        set(&mut s.lr, f.lr);
-        set(&mut s.min_lr_ratio, f.min_lr_ratio);
-        set(&mut s.schedule, f.schedule);
-        set(&mut s.weight_decay, f.weight_decay);
-        set(&mut s.beta1, f.beta1);
-        set(&mut s.beta2, f.beta2);
-        set(&mut s.eps, f.eps);
-        set(&mut s.clip, f.clip);
-        set(&mut s.seed, f.seed);
         set(&mut s.order, f.order);
         set(&mut s.device, f.device.clone());
         set(&mut s.weights, f.weights);
@@ -312,11 +229,8 @@ impl Settings {
         set(&mut s.compact_vocab, f.compact_vocab);
         set(&mut s.eval_batches, f.eval_batches.map(|v| v as usize));
         if !resumed {
-            s.follow(s.steps, f);
+            s.descent.follow(s.descent.steps, &f.descent);
         }
-        set(&mut s.warmup, f.warmup);
-        set(&mut s.eval_every, f.eval_every);
-        set(&mut s.save_every, f.save_every);
         Ok(s)
     }
 
@@ -327,24 +241,17 @@ impl Settings {
         }
     }
 
-    /// Makes the run so many steps long, and all that follows its length unless flags say it.
-    pub fn follow(&mut self, steps: u64, flags: &Flags) {
-        self.steps = steps;
-        self.warmup = flags.warmup.unwrap_or((steps / 20).min(100));
-        self.eval_every = flags.eval_every.unwrap_or((steps / 10).max(1));
-        self.save_every = flags.save_every.unwrap_or((steps / 5).max(1));
-    }
-
     /// Makes the run as long as its epochs over data of so many sequences. Without any, chats and
     /// instructions (`samples`) have three, and other data the steps that there are.
     pub fn measure(&mut self, sequences: u64, samples: bool, flags: &Flags) {
-        let epochs = match (self.tuning.epochs, flags.steps) {
+        let epochs = match (self.tuning.epochs, flags.descent.steps) {
             (Some(epochs), _) => epochs,
             (None, None) if samples => EPOCHS,
             _ => return,
         };
-        let each = (self.batch * self.accum) as f64;
-        self.follow(((sequences as f64 * epochs / each).ceil() as u64).max(1), flags);
+        let each = (self.descent.batch * self.accum) as f64;
+        let steps = (sequences as f64 * epochs / each).ceil() as u64;
+        self.descent.follow(steps.max(1), &flags.descent);
     }
 
     /// What a new run begins with: what suits the model, or a model that is there already.
@@ -354,35 +261,24 @@ impl Settings {
         if let (Some(init), None) = (&s.init, model) {
             s = Settings { init: s.init.clone(), ..Settings::of_model(&init.to_string_lossy()) };
             s.seq = 512;
-            s.lr = if flags.tuning.has_adapter() { 2e-4 } else { 2e-5 };
-            s.weight_decay = 0.0;
+            s.descent.lr = if flags.tuning.has_adapter() { 2e-4 } else { 2e-5 };
+            s.descent.weight_decay = 0.0;
         }
         s
     }
 
     fn of_model(model: &str) -> Settings {
         let (steps, batch, seq, lr) = defaults_of(model);
-        let AdamW { beta1, beta2, eps, weight_decay } = AdamW::default();
+        let descent = Descent { steps, batch, lr, ..Descent::default() };
         Settings {
             model: model.to_owned(),
             init: None,
             data: None,
             token_width: 16,
             tokenizer: None,
-            steps,
-            batch,
+            descent,
             seq,
             accum: 1,
-            lr,
-            min_lr_ratio: 0.1,
-            warmup: 0,
-            schedule: Course::Cosine,
-            weight_decay,
-            beta1,
-            beta2,
-            eps,
-            clip: 1.0,
-            seed: 42,
             order: Sequence::Random,
             device: "cpu".into(),
             weights: Weights::Packed,
@@ -391,9 +287,7 @@ impl Settings {
             recompute: Again::Cheap,
             forward_int8: false,
             compact_vocab: false,
-            eval_every: 0,
             eval_batches: 8,
-            save_every: 0,
             tuning: Tuning::default(),
         }
     }
@@ -408,33 +302,13 @@ impl Settings {
         serde_json::to_value(self).expect("settings are plain data with names for keys")
     }
 
-    /// The optimizer's constants.
-    pub fn optimizer(&self) -> AdamW {
-        let Settings { beta1, beta2, eps, weight_decay, .. } = *self;
-        AdamW { beta1, beta2, eps, weight_decay }
-    }
-
-    /// The learning rate of every step.
-    pub fn schedule(&self) -> Schedule {
-        Schedule {
-            peak: self.lr,
-            min_ratio: self.min_lr_ratio,
-            warmup: self.warmup,
-            steps: self.steps,
-            decay: match self.schedule {
-                Course::Cosine => Decay::Cosine,
-                Course::Constant => Decay::Constant,
-            },
-        }
-    }
-
     /// Where a new run begins in the data.
     pub fn position(&self) -> Position {
         let order = match self.order {
             Sequence::Random => Order::Random,
             Sequence::Sequential => Order::Sequential,
         };
-        Position { order, seed: self.seed, windows: 0 }
+        Position { order, seed: self.descent.seed, windows: 0 }
     }
 
     /// Bytes of a token in a raw file.
@@ -527,6 +401,21 @@ mod tests {
     struct Command {
         #[command(flatten)]
         flags: Flags,
+    }
+
+    #[test]
+    fn settings_are_kept_flat_and_unknown_ones_are_refused() {
+        let flags = Command::parse_from(["train", "--lr", "0.5", "--steps", "7"]).flags;
+        let mut stored = Settings::resolve(&flags, None).unwrap().to_json();
+        for (name, value) in [("lr", Value::from(0.5)), ("steps", 7.into()), ("seed", 42.into())] {
+            assert_eq!(stored[name], value, "{name}");
+        }
+        stored["momentum"] = 0.5.into();
+        let error = Settings::resolve(&flags, Some(&stored)).unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "the checkpoint's settings cannot be read: there is no setting `momentum`"
+        );
     }
 
     #[test]

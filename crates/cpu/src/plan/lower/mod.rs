@@ -241,15 +241,7 @@ impl Lower<'_> {
     /// The operation with the constants that it holds itself in memory.
     fn with_weights(&self, operation: &Operation) -> Result<Operation, Error> {
         let mut operation = operation.clone();
-        let operands = operation.inputs.values_mut().flat_map(|arg| match arg {
-            Arg::One(operand) => std::slice::from_mut(operand),
-            Arg::Many(operands) => operands.as_mut_slice(),
-        });
-        let literals = operands.filter_map(|operand| match operand {
-            Operand::Literal(literal) => Some(literal),
-            Operand::Value(_) => None,
-        });
-        for literal in literals.chain(operation.attributes.values_mut()) {
+        for literal in operation.literals_mut() {
             if let Literal::Blob(blob) = literal {
                 *literal = Literal::Tensor(self.weights.load(blob)?);
             }
@@ -344,18 +336,12 @@ impl Lower<'_> {
             return self.call(Call { operation, program, args, types });
         }
         // Constants are written in place, so that only computed values are passed at run time.
-        for arg in operation.inputs.values_mut() {
-            let operands = match arg {
-                Arg::One(operand) => std::slice::from_mut(operand),
-                Arg::Many(operands) => operands.as_mut_slice(),
-            };
-            for operand in operands {
-                let Operand::Value(id) = operand else { continue };
-                if let Some(tensor) = &self.known[id.index()] {
-                    *operand = Operand::Literal(tensor.clone().into());
-                } else {
-                    args.push((*id, self.val(*id)?));
-                }
+        for operand in operation.inputs.values_mut().flat_map(Arg::operands_mut) {
+            let Operand::Value(id) = operand else { continue };
+            if let Some(tensor) = &self.known[id.index()] {
+                *operand = Operand::Literal(tensor.clone().into());
+            } else {
+                args.push((*id, self.val(*id)?));
             }
         }
         self.call(Call { operation, program, args, types })

@@ -1,5 +1,6 @@
 //! Training a program that came from elsewhere.
 
+mod folder;
 mod prepare;
 mod store;
 
@@ -32,8 +33,9 @@ pub struct ProgramFlags {
     /// `best.mlpackage`, which had the least loss in validation. All is computed in fp32, and
     /// rounded to the types that the constants had where it is written. --data is a .npz or
     /// .safetensors file with an array for every input of the model, whose first axis counts the
-    /// examples, and `target`: indices of classes, or numbers. Unless flags say it, --batch is 16,
-    /// --lr 1e-3, --weight-decay 0 and --epochs 3.
+    /// examples, and `target`: indices of classes, or numbers; or, for a model that takes one image,
+    /// a folder with a folder of .png and .jpg files for every class. Unless flags say it, --batch
+    /// is 16, --lr 1e-3, --weight-decay 0 and --epochs 3.
     #[arg(long, value_name = "PROGRAM", conflicts_with_all = LANGUAGE)]
     pub program: Option<PathBuf>,
     /// What is made small [default: cross-entropy for classifiers]
@@ -47,6 +49,9 @@ pub struct ProgramFlags {
     /// The output that the loss is of [default: the classifier's, or the only one of floats]
     #[arg(long, value_name = "NAME", requires = "program")]
     pub target_output: Option<String>,
+    /// Scale pictures to the size that the model takes, whatever becomes of their sides' ratio
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", requires = "program")]
+    pub resize: Option<bool>,
     /// The function to train [default: the model's default, `main`, or the only one]
     #[arg(long, value_name = "NAME", requires = "program")]
     pub function: Option<String>,
@@ -132,11 +137,22 @@ impl Run<'_> {
         let source = program::read(&settings.program)?;
         // As the file says it, for the package that is written.
         let model = Model::read(&settings.program)?;
-        let data = arrays::read(&settings.data)?;
-        let prepared = Prepared::new(&model, &source, &settings, data)
-            .with_context(|| format!("cannot train `{}`", source.name))?;
+        let context = || format!("cannot train `{}`", source.name);
+        let (data, classes) = match settings.data.is_dir() {
+            false => (arrays::read(&settings.data)?, None),
+            true => {
+                let function = source.function(settings.function.as_deref())?;
+                let interface = source.model.features(Some(&function.name))?;
+                let (root, resize) = (&settings.data, settings.resize);
+                let read = folder::read(root, function, interface, resize);
+                let folder::Folder { data, note } = read.with_context(context)?;
+                (data, Some(note))
+            }
+        };
+        let prepared = Prepared::new(&model, &source, &settings, data).with_context(context)?;
         let Prepared { task, examples, function, loss, .. } = &prepared;
-        let (training, validation) = fit::split(examples.count, settings.val_part, settings.seed);
+        let (training, validation) =
+            fit::split(examples.count, settings.val_part, settings.descent.seed);
         if training.is_empty() {
             bail!("`{}` leaves no examples to train on", settings.data.display());
         }
@@ -145,11 +161,11 @@ impl Run<'_> {
 
         let device = device::open("cpu", self.threads, Default::default())?;
         let options = FitOptions {
-            batch: settings.batch,
-            optimizer: settings.optimizer(),
-            schedule: settings.schedule(),
-            clip: settings.clip,
-            seed: settings.seed,
+            batch: settings.descent.batch,
+            optimizer: settings.descent.optimizer(),
+            schedule: settings.descent.schedule(),
+            clip: settings.descent.clip,
+            seed: settings.descent.seed,
             threads: device.threads,
         };
         let mut fit = Fit::new(&*device.device, task.clone(), options)
@@ -175,12 +191,15 @@ impl Run<'_> {
         }
         progress.note(&format!("loss     {}", prepared.describe()))?;
         progress.note(&format!("data     {}: {sides}", settings.data.display()))?;
+        if let Some(classes) = classes {
+            progress.note(&format!("classes  {classes}"))?;
+        }
         let memory = fit.memory() as f64 / 1e6;
         let device_name = device.device.describe();
         progress.note(&format!("device   cpu, {device_name}, {memory:.1} MB in tensors"))?;
         progress.note(&format!(
             "steps    {} of {} examples, {} in an evaluation",
-            settings.steps, settings.batch, task.examples
+            settings.descent.steps, settings.descent.batch, task.examples
         ))?;
 
         std::fs::create_dir_all(self.out)
@@ -263,7 +282,7 @@ impl Run<'_> {
         keep: &dyn Fn(&Fit, bool) -> anyhow::Result<()>,
     ) -> anyhow::Result<Ended> {
         let stop = stop_flag()?;
-        progress.start(fit.progress().step, settings.steps);
+        progress.start(fit.progress().step, settings.descent.steps);
         let say = |step: u64, found: fit::Validation| {
             let accuracy = found.accuracy.map(|a| format!(", {:.1} % right", 100.0 * a));
             let accuracy = accuracy.unwrap_or_default();
@@ -272,15 +291,15 @@ impl Run<'_> {
         if fit.progress().step == 0 && !validation.is_empty() {
             say(0, fit.validate(examples, validation)?)?;
         }
-        while fit.progress().step < settings.steps {
+        while fit.progress().step < settings.descent.steps {
             if stop.load(Ordering::Relaxed) {
                 return Ok(Ended::Stopped);
             }
             let mut record = fit.step(examples, training)?;
             let done = record.step;
-            let is_last = done == settings.steps;
+            let is_last = done == settings.descent.steps;
             let due = |every: u64| every > 0 && done.is_multiple_of(every);
-            if !validation.is_empty() && (due(settings.eval_every) || is_last) {
+            if !validation.is_empty() && (due(settings.descent.eval_every) || is_last) {
                 let found = fit.validate(examples, validation)?;
                 record.val_loss = Some(found.loss);
                 record.val_accuracy = found.accuracy;
@@ -292,11 +311,11 @@ impl Run<'_> {
             if best.is_some_and(|(step, _)| step == done) {
                 keep(fit, true)?;
             }
-            if due(settings.save_every) && !is_last {
+            if due(settings.descent.save_every) && !is_last {
                 keep(fit, false)?;
             }
             let since = best.map_or(0, |(step, _)| done - step);
-            let patience = settings.early_stop.saturating_mul(settings.eval_every);
+            let patience = settings.early_stop.saturating_mul(settings.descent.eval_every);
             if patience > 0 && since >= patience {
                 return Ok(Ended::Early);
             }

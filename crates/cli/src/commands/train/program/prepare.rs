@@ -12,10 +12,10 @@ use passes::trainable::loss::{self, Loss, Prediction};
 use passes::trainable::{self, Choice, widen};
 use regex::Regex;
 use std::collections::BTreeMap;
-use train::fit::{self, Column, Examples, Target, Task};
+use train::fit::{Column, Examples, Target, Task};
 
 /// What the targets are called, unless they have the name of the output.
-const TARGET: &str = "target";
+pub(super) const TARGET: &str = "target";
 
 /// A program that is ready to be trained.
 pub struct Prepared {
@@ -43,7 +43,7 @@ impl Prepared {
         let target = target(&mut data, &interface, settings.target_output.as_deref())?;
         let count = target.1.dims().first().copied().unwrap_or(0);
         let given = Inputs::sort(function, &interface, data)?;
-        let (examples, shapes) = given.shapes(settings.batch)?;
+        let (examples, shapes) = given.shapes(settings.descent.batch)?;
 
         let program = specialized(&source.program, &interface, shapes)?;
         let mut function = program.function(&name).cloned().context("the function stays")?;
@@ -64,7 +64,7 @@ impl Prepared {
         let chosen = trainable::choose(&function, &choice)?;
         let mut parameters = vec![];
         for parameter in trainable::lift(&mut function, &chosen)? {
-            let value = fit::initial(&parameter.literal, &Weights::default())?;
+            let value = parameter.value(&Weights::default())?;
             parameters.push((parameter.name, value));
         }
         let ports = loss::attach(&mut function, &prediction, loss)?;
@@ -233,7 +233,8 @@ fn open(
             Dim::Fixed(size) => *size,
             Dim::Unknown => count,
         };
-        return allowed(count, [&[count], each].concat());
+        // None in every evaluation would never be a step.
+        return if count > 0 { allowed(count, [&[count], each].concat()) } else { None };
     }
     // An example that has the first axis, of size 1, itself; or there is none.
     if rank == each.len() { allowed(1, each.to_vec()) } else { None }
@@ -283,5 +284,30 @@ fn widened(tensor: Tensor) -> anyhow::Result<Tensor> {
     match tensor.dtype() {
         Fp16 | Bf16 => Ok(Tensor::from_f64s(Fp32, tensor.dims(), &tensor.to_f64s())?),
         _ => Ok(tensor),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mil::{DataType, Shape};
+
+    #[test]
+    fn examples_in_an_evaluation_follow_from_the_declared_shape() {
+        let ty = |dims: &[Dim]| TensorType {
+            dtype: DataType::Fp32,
+            shape: Shape::Ranked(dims.to_vec()),
+        };
+        let count = |dims: &[Dim], each: &[usize]| open(&ty(dims), None, 16, each);
+        let (fixed, any) = (Dim::Fixed, Dim::Unknown);
+        assert_eq!(count(&[any, fixed(3)], &[3]), Some((16, vec![16, 3])));
+        assert_eq!(count(&[fixed(4), any], &[3]), Some((4, vec![4, 3])));
+        assert_eq!(count(&[any, fixed(3)], &[1, 3]), Some((1, vec![1, 3])));
+        assert_eq!(count(&[any, fixed(3)], &[2]), None);
+        // There are no examples in it: nothing can be divided by their number.
+        assert_eq!(count(&[fixed(0), any], &[3]), None);
+        assert_eq!(closed(&[0, 3], &[3]), None);
+        assert_eq!(closed(&[4, 3], &[3]), Some((4, vec![4, 3])));
+        assert_eq!(closed(&[1, 3], &[3]), Some((1, vec![1, 3])));
     }
 }

@@ -1,6 +1,6 @@
 //! The folder of a run: packages, and what it needs to go on.
 
-use super::super::settings::ProgramSettings;
+use super::super::settings::{self, ProgramSettings};
 use crate::arrays::{self, Tensors};
 use anyhow::Context;
 use coreml::{Form, Model};
@@ -51,7 +51,7 @@ impl<'a> Store<'a> {
     /// The settings of the run that is there.
     pub fn settings(&self) -> anyhow::Result<ProgramSettings> {
         let file = self.file();
-        let read = || Ok::<_, anyhow::Error>(serde_json::from_slice(&fs::read(&file)?)?);
+        let read = || settings::read(&serde_json::from_slice(&fs::read(&file)?)?);
         read().with_context(|| format!("cannot resume: `{}`", file.display()))
     }
 
