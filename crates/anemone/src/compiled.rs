@@ -2,6 +2,7 @@
 //! all, for the interpreter.
 
 use crate::device::Opened;
+use crate::labels::Labels;
 use crate::prediction::Dictionary;
 use crate::states::States;
 use crate::{Error, Tensors, tensors};
@@ -20,6 +21,8 @@ pub(crate) struct Compiled {
     /// Why the interpreter evaluates the function in place of the device.
     pub note: Option<String>,
     how: How,
+    /// What a device or an engine leaves to be named.
+    labels: Option<Labels>,
 }
 
 enum How {
@@ -54,7 +57,17 @@ impl Compiled {
         states: &States,
     ) -> Result<Compiled, Error> {
         let interpreted = |program| Interpreted::new(program, function, settings.weights);
-        let of = |how, placement| Compiled { placement, note: None, how };
+        let of = |how, placement| Compiled { placement, note: None, how, labels: None };
+        // What a device or an engine computes.
+        let numbers = || {
+            let mut numbers = program.clone();
+            let labels = Labels::take(&mut numbers, function, settings.weights);
+            (numbers, labels)
+        };
+        let labelled = |how, mut placement: Vec<Placement>, labels: Option<Labels>| {
+            placement.extend(labels.iter().flat_map(Labels::placement).cloned());
+            Compiled { placement, note: None, how, labels }
+        };
         match settings.opened {
             Opened::Interpreter => {
                 let placement = placed_all(&program, function, "interpreter");
@@ -65,16 +78,18 @@ impl Compiled {
                     let (function, state) = (function.to_owned(), state.clone());
                     return Err(Error::EngineState { function, state });
                 }
-                let placement = placed_all(&program, function, "ane");
-                let on = OnEngine::new(&**engine, program, function, settings.weights)?;
-                Ok(of(How::Engine(on), placement))
+                let (numbers, labels) = numbers();
+                let placement = placed_all(&numbers, function, "ane");
+                let on = OnEngine::new(&**engine, numbers, function, settings.weights)?;
+                Ok(labelled(How::Engine(on), placement, labels))
             }
             Opened::Device(device) => {
-                let on = OnDevice::new(&**device, &program, function, constants, settings.weights);
+                let (numbers, labels) = numbers();
+                let on = OnDevice::new(&**device, numbers, function, constants, settings.weights);
                 let refused = match on {
                     Ok(on) => {
                         let placement = on.executable.placement();
-                        return Ok(of(How::Device(on), placement));
+                        return Ok(labelled(How::Device(on), placement, labels));
                     }
                     Err(error) => error,
                 };
@@ -87,7 +102,7 @@ impl Compiled {
                 let place = format!("interpreter (whole function): {message}");
                 let placement = placed_all(&program, function, &place);
                 let how = How::Interpreter(interpreted(program));
-                Ok(Compiled { placement, note: Some(refused.to_string()), how })
+                Ok(Compiled { placement, note: Some(refused.to_string()), how, labels: None })
             }
         }
     }
@@ -124,11 +139,16 @@ impl Compiled {
 
     /// What the last evaluation gave.
     pub fn results(&self) -> Result<Results, Error> {
-        match &self.how {
-            How::Device(on) => Ok(Results { outputs: read(&on.outputs)?, ..Results::default() }),
-            How::Engine(on) => Ok(Results { outputs: read(&on.outputs)?, ..Results::default() }),
-            How::Interpreter(on) => Ok(on.results.clone()),
+        let outputs = match &self.how {
+            How::Device(on) => read(&on.outputs)?,
+            How::Engine(on) => read(&on.outputs)?,
+            How::Interpreter(on) => return Ok(on.results.clone()),
+        };
+        let mut results = Results { outputs, ..Results::default() };
+        if let Some(labels) = &self.labels {
+            labels.add(&mut results)?;
         }
+        Ok(results)
     }
 }
 
@@ -157,12 +177,11 @@ const REQUESTS: usize = 2;
 impl OnDevice {
     fn new(
         device: &dyn runtime::Device,
-        program: &Program,
+        mut program: Program,
         name: &str,
         constants: Tensors,
         weights: &Weights,
     ) -> Result<OnDevice, Error> {
-        let mut program = program.clone();
         let no_function = || runtime::Error::NoFunction(name.to_owned());
         let function = program.functions.iter_mut().find(|f| f.name == name);
         // Devices know no states: these become inputs and outputs.

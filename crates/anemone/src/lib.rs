@@ -114,6 +114,7 @@ pub mod features;
 mod gradient;
 pub mod image;
 pub mod inspect;
+mod labels;
 mod model;
 mod prediction;
 mod session;

@@ -206,6 +206,13 @@ fn classifiers_give_labels_and_probabilities() {
             let best = all.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
             assert_eq!(best.0, label);
             assert!((all.iter().map(|(_, p)| p).sum::<f64>() - 1.).abs() < 1e-3);
+            // The label alone is not the device's, and leaves no trace of how it is made.
+            assert_eq!(session.note(), None);
+            let names: Vec<&str> = out.outputs.keys().map(String::as_str).collect();
+            assert!(
+                names.iter().all(|n| features.outputs.iter().any(|o| o.name == *n)),
+                "{names:?}"
+            );
         }
     }
     let out = text(SUM).session().unwrap().predict([("x", fp32(&[2], &[0.; 2]))]).unwrap();
