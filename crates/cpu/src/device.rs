@@ -473,11 +473,20 @@ impl Request for Bound {
 
     fn evaluate(&mut self, accumulation: Accumulation) -> Result<(), Error> {
         let start = self.compiled.now();
-        let result = self.run(accumulation);
-        count(&self.compiled.evaluations, start);
-        self.reading.clear();
-        self.writing.clear();
-        self.pointers.clear();
+        let held = Held(self);
+        let result = held.0.run(accumulation);
+        count(&held.0.compiled.evaluations, start);
         result
+    }
+}
+
+/// Lets go of surfaces and addresses when an evaluation ends, however it does.
+struct Held<'a>(&'a mut Bound);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.reading.clear();
+        self.0.writing.clear();
+        self.0.pointers.clear();
     }
 }

@@ -97,3 +97,14 @@ fn a_single_value_may_be_joined() {
         b.op(Op::Stack, "stacked", [("values", joined.into()), ("axis", axis.into())])
     });
 }
+
+#[test]
+fn the_larger_of_a_number_and_nan_is_nan_behind_a_product_too() {
+    check(|b| {
+        let (x, y) = (input(b, &[3, 4]), input(b, &[4, 5]));
+        let product = b.matmul(x, y, (false, false))?;
+        let nan = mil::Tensor::from_f64s(DataType::Fp32, &[], &[f64::NAN]).expect("a number");
+        let nan = b.constant("nan", nan);
+        b.binary(Op::Maximum, product, nan)
+    });
+}

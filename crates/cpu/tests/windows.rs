@@ -70,7 +70,7 @@ impl Case {
             if *op == "conv_transpose" && !self.bias {
                 // Cut, or longer than what windows reach.
                 let out: Vec<usize> =
-                    dims[2..].iter().zip(&self.strides).map(|(n, s)| n * s + 1).collect();
+                    dims[2..].iter().zip(&self.strides).map(|(n, s)| (n * s + 1).min(99)).collect();
                 arguments += &format!(", output_shape = {}", list(&out));
             }
             if self.bias {
@@ -229,5 +229,87 @@ fn a_window_of_padding_alone_is_what_it_is_in_the_interpreter() {
             flag: false,
             bias: true,
         });
+    }
+}
+
+#[test]
+fn all_padding_may_be_on_one_side() {
+    let case = |dims: &[usize], kernel: &[usize], strides: &[usize], pad: &[usize]| Case {
+        op: "conv",
+        dtype: "fp32",
+        dims: dims.to_vec(),
+        depthwise: true,
+        multiplier: 1,
+        kernel: kernel.to_vec(),
+        strides: strides.to_vec(),
+        dilations: vec![1; kernel.len()],
+        pad_type: "custom",
+        pad: pad.to_vec(),
+        flag: false,
+        bias: true,
+    };
+    for case in [
+        case(&[2, 3, 100], &[31], &[1], &[30, 0]),
+        case(&[1, 2, 8, 8], &[1, 21], &[1, 1], &[0, 0, 20, 0]),
+        case(&[1, 2, 8, 8], &[3, 35], &[1, 2], &[2, 0, 34, 0]),
+        case(&[1, 2, 4, 4], &[1, 1], &[10, 1], &[5, 0, 20, 0]),
+    ] {
+        check(&case);
+        for op in ["max_pool", "avg_pool", "l2_pool", "conv_transpose"] {
+            check(&Case { op, ..case.clone() });
+        }
+    }
+}
+
+/// What memory has no room for is refused, or left to who evaluates it; nothing overflows.
+#[test]
+fn absurd_geometries_are_no_windows() {
+    let huge = 1usize << 30;
+    let case = |op, dims: &[usize]| Case {
+        op,
+        dtype: "fp32",
+        dims: dims.to_vec(),
+        depthwise: true,
+        multiplier: 1,
+        kernel: vec![1, 1],
+        strides: vec![1, 1],
+        dilations: vec![1, 1],
+        pad_type: "custom",
+        pad: vec![0; 4],
+        flag: false,
+        bias: false,
+    };
+    let cases = [
+        Case { strides: vec![1431655765, huge], ..case("conv_transpose", &[1, 2, 4, 4]) },
+        Case {
+            kernel: vec![1 << 20; 2],
+            pad: vec![1 << 20, 0, 1 << 20, 0],
+            ..case("max_pool", &[1, 1, 1, 1])
+        },
+        Case { pad: vec![huge, 0, 0, 0], ..case("avg_pool", &[1, 1, 1, 1]) },
+        Case {
+            kernel: vec![2, 1],
+            dilations: vec![huge, 1],
+            pad: vec![0, huge, 0, 0],
+            ..case("conv", &[1, 2, 1, 16])
+        },
+        Case { strides: vec![huge, 1], pad: vec![huge, 0, 0, 0], ..case("conv", &[1, 2, 1, 16]) },
+    ];
+    for case in cases {
+        let Some(program) = case.program() else { continue };
+        for isa in Isa::available() {
+            let device = CpuDevice::with_isa(Some(2), isa).unwrap();
+            match device.compile(&program, "main", &CompileOptions::default()) {
+                Err(error) => {
+                    let error = error.to_string();
+                    let said = ["too large", "cannot be had"].iter().any(|s| error.contains(s));
+                    assert!(said, "{error}");
+                }
+                Ok(executable) => {
+                    let placement = executable.placement();
+                    assert!(placement.iter().all(|p| !p.place.contains("windows")), "{case:?}");
+                }
+            }
+        }
     }
 }

@@ -75,7 +75,7 @@ pub(crate) fn compile(
         .collect();
     check_elements(&graph, &function.name)?;
     rewrite::convert_in_products(&mut graph);
-    rewrite::finish_on_the_way(&mut graph);
+    rewrite::finish_on_the_way(&mut graph, options.products);
     integer::requantize(&mut graph);
     strip_conversions(&mut graph);
     place::separate_outputs(&mut graph, &accumulates);
@@ -126,12 +126,10 @@ pub(crate) fn compile(
         .map(|(name, op, node)| {
             let place = match node {
                 None => "folded",
-                Some(node) => match graph.nodes[node].kind {
-                    // Its only reader, a conversion, became the product.
-                    Kind::Input(usize::MAX) => "matrix product",
+                Some(node) => match graph.nodes[graph.who(node)].kind {
                     Kind::Input(_) => "view of an input",
                     Kind::Constant(_) => "folded",
-                    _ => place_of.get(&node).copied().unwrap_or("not needed"),
+                    _ => place_of.get(&graph.who(node)).copied().unwrap_or("not needed"),
                 },
             };
             (name, op, place.to_owned())

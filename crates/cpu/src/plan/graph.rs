@@ -40,6 +40,8 @@ pub(crate) struct Node {
 pub(crate) enum Kind {
     /// An input of the function, by index.
     Input(usize),
+    /// Nothing: another node does what this one did, and more.
+    Taken(NodeId),
     /// A constant.
     Constant(Tensor),
     /// An element-wise function; every argument's view has the node's dims.
@@ -182,10 +184,18 @@ impl Graph {
             && val.view.count() == self.nodes[val.node].dims.iter().product::<usize>()
     }
 
+    /// The node that does now what a node did.
+    pub fn who(&self, mut node: NodeId) -> NodeId {
+        while let Kind::Taken(by) = self.nodes[node].kind {
+            node = by;
+        }
+        node
+    }
+
     /// The values that a node reads.
     pub fn args(&self, node: NodeId) -> Vec<&Val> {
         match &self.nodes[node].kind {
-            Kind::Input(_) | Kind::Constant(_) => vec![],
+            Kind::Input(_) | Kind::Taken(_) | Kind::Constant(_) => vec![],
             Kind::Map(_, args) | Kind::Concat(args, _) | Kind::Ints(_, args) => {
                 args.iter().collect()
             }

@@ -108,10 +108,9 @@ pub(crate) fn requantize(graph: &mut Graph) {
         if !is_open {
             continue;
         }
-        // What is no longer needed is an input that nothing reads.
-        let kind = std::mem::replace(&mut graph.nodes[found].kind, Kind::Input(usize::MAX));
+        let kind = std::mem::replace(&mut graph.nodes[found].kind, Kind::Taken(node));
         let Kind::Integer(mut product) = kind else { unreachable!("matched above") };
-        graph.nodes[source.node].kind = Kind::Input(usize::MAX);
+        graph.nodes[source.node].kind = Kind::Taken(node);
         (product.relu, product.requantize) = (relu, Some(to));
         graph.nodes[node].kind = Kind::Integer(product);
     }

@@ -67,7 +67,8 @@ impl Part {
     /// The elements of a tensor of this view that would be taken if every axis began at 0.
     pub fn view(&self, whole: &View) -> View {
         let mut view = View { dims: self.sizes.clone(), ..whole.clone() };
-        for (stride, bounds) in view.strides.iter_mut().zip(&self.axes) {
+        let axes = self.axes.iter().zip(&self.sizes);
+        for (stride, (bounds, _)) in view.strides.iter_mut().zip(axes).filter(|(_, a)| *a.1 > 1) {
             *stride *= bounds.stride() as isize;
         }
         view

@@ -4,6 +4,7 @@ use super::graph::{Bias, Graph, Kind, MapOp, NodeId, Val};
 use crate::gemm::BiasTo;
 use crate::rows::{Binary, Unary};
 use mil::DataType;
+use runtime::Products;
 
 /// A product whose only reader converts it is stored converted: the rounding to the product's
 /// own type happens in registers.
@@ -27,10 +28,10 @@ pub(crate) fn convert_in_products(graph: &mut Graph) {
         if graph.nodes[node].dims != graph.nodes[source].dims {
             continue;
         }
-        let kind = std::mem::replace(&mut graph.nodes[source].kind, Kind::Input(usize::MAX));
-        let Kind::Product(mut product) = kind else { unreachable!("matched above") };
-        product.round = (narrow != DataType::Fp32).then_some(narrow);
-        graph.nodes[node].kind = Kind::Product(product);
+        take(graph, source, node, |kind| {
+            let Kind::Product(product) = kind else { unreachable!("matched above") };
+            product.round = (narrow != DataType::Fp32).then_some(narrow);
+        });
     }
 }
 
@@ -61,7 +62,9 @@ pub(crate) fn through_conversion(graph: &Graph, factor: &Val) -> (Val, Option<Da
 /// constants, do so themselves: the bias of a convolution, and `relu`, `relu6` and `clip` behind it,
 /// need no pass of their own. Rounding to the element type keeps order, so that it does not matter
 /// which comes first.
-pub(crate) fn finish_on_the_way(graph: &mut Graph) {
+///
+/// Products that may become those of bytes are left alone, which keep results in other ways.
+pub(crate) fn finish_on_the_way(graph: &mut Graph, products: Products) {
     let uses = graph.uses();
     for node in (0..graph.nodes.len()).filter(|&node| uses[node] > 0) {
         if let Some((source, bias)) = biased(graph, node).filter(|found| uses[found.0] == 1) {
@@ -80,7 +83,7 @@ pub(crate) fn finish_on_the_way(graph: &mut Graph) {
                 let Kind::Window(windows) = kind else { unreachable!("just matched") };
                 windows.window.clamp(low, high);
             }),
-            Kind::Product(_) => take(graph, source, node, |kind| {
+            Kind::Product(_) if products == Products::Native => take(graph, source, node, |kind| {
                 let Kind::Product(product) = kind else { unreachable!("just matched") };
                 let [least, most] = product.clamp.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
                 product.clamp = Some([keep(least, low, high), keep(most, low, high)]);
@@ -90,10 +93,9 @@ pub(crate) fn finish_on_the_way(graph: &mut Graph) {
     }
 }
 
-/// Lets a node compute what another one does, changed a little, of which it reads the whole; the
-/// other one is needed no more.
+/// Lets a node compute what another one does, changed a little, of which it reads the whole.
 fn take(graph: &mut Graph, from: NodeId, node: NodeId, change: impl FnOnce(&mut Kind)) {
-    let mut kind = std::mem::replace(&mut graph.nodes[from].kind, Kind::Input(usize::MAX));
+    let mut kind = std::mem::replace(&mut graph.nodes[from].kind, Kind::Taken(node));
     change(&mut kind);
     graph.nodes[node].kind = kind;
     // Readers have views of their own.
@@ -151,7 +153,10 @@ fn clamped(graph: &Graph, node: NodeId) -> Option<(NodeId, f32, f32)> {
 /// The number that a value is everywhere, if it is a constant of one.
 fn scalar(graph: &Graph, val: &Val) -> Option<f32> {
     match &graph.nodes[val.node].kind {
-        Kind::Constant(tensor) if tensor.count() == 1 => Some(tensor.to_f64s()[0] as f32),
+        // NaN would have to be the result, not be passed over.
+        Kind::Constant(tensor) if tensor.count() == 1 => {
+            Some(tensor.to_f64s()[0] as f32).filter(|number| !number.is_nan())
+        }
         _ => None,
     }
 }

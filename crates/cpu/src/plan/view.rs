@@ -52,7 +52,10 @@ impl View {
         if size > 0 {
             view.offset += begin as isize * self.strides[axis];
         }
-        view.strides[axis] *= stride as isize;
+        // With one element it does not matter, and may be anything.
+        if size > 1 {
+            view.strides[axis] *= stride as isize;
+        }
         view.dims[axis] = size;
         view
     }

@@ -56,6 +56,33 @@ pub(crate) struct Geometry {
     pub output: [usize; 2],
 }
 
+/// Floats of a padded plane, and taps, beyond which there is more than pictures have. Sums of such
+/// numbers and of the elements of tensors do not overflow.
+const LARGEST_PLANE: usize = 1 << 26;
+
+impl Geometry {
+    /// The same with strides and dilations of 1 where there is one window or one tap; `None` if a
+    /// padded plane is larger than pictures are.
+    pub fn checked(mut self) -> Option<Geometry> {
+        let (mut floats, mut taps) = (1usize, 1usize);
+        for axis in 0..2 {
+            if self.output[axis] <= 1 {
+                self.strides[axis] = 1;
+            }
+            if self.kernel[axis] <= 1 {
+                self.dilations[axis] = 1;
+            }
+            let last = self.output[axis].saturating_sub(1).checked_mul(self.strides[axis])?;
+            let window = self.kernel[axis].checked_sub(1)?.checked_mul(self.dilations[axis])?;
+            // Rows are filled up to a multiple of the stride.
+            let extent = last.checked_add(window)?.checked_add(self.strides[axis])?;
+            floats = floats.checked_mul(extent)?;
+            taps = taps.checked_mul(self.kernel[axis])?;
+        }
+        (floats <= LARGEST_PLANE && taps <= LARGEST_PLANE).then_some(self)
+    }
+}
+
 /// Windows over every channel of every image, or, where they are spread, of the result.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
@@ -76,7 +103,8 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Windows over x `[N, C, H, W]`, whose elements are in formats of floats.
+    /// Windows over x `[N, C, H, W]`, whose elements are in formats of floats. The geometry is one
+    /// that was [checked](Geometry::checked).
     pub fn new(
         kind: Kind,
         geometry: Geometry,

@@ -79,9 +79,10 @@ pub(super) unsafe fn pad<X: Element>(
     padded[(above + rows) * pitch..].fill(fill);
 }
 
-/// Fills `count` elements, and perhaps some behind them.
+/// Fills `count` elements, or as many as there are, and perhaps some behind them.
 #[inline(always)]
 fn fill_over(fill: f32, count: usize, to: &mut [f32]) {
+    let count = count.min(to.len());
     let whole = count.next_multiple_of(CHUNK);
     match to.get_mut(..whole) {
         Some(to) => to.as_chunks_mut().0.iter_mut().for_each(|chunk| *chunk = [fill; CHUNK]),

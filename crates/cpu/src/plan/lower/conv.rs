@@ -58,11 +58,14 @@ impl Lower<'_> {
         };
         for axis in 0..spatial {
             view.dims.push(kernel[axis]);
-            view.strides.push(strides[2 + axis] * geometry.dilations[axis] as isize);
+            // With one tap it does not matter, and may be anything.
+            let dilation = if kernel[axis] > 1 { geometry.dilations[axis] } else { 1 };
+            view.strides.push(strides[2 + axis] * dilation as isize);
         }
         for axis in 0..spatial {
             view.dims.push(dims[2 + axis]);
-            view.strides.push(strides[2 + axis] * geometry.strides[axis] as isize);
+            let stride = if dims[2 + axis] > 1 { geometry.strides[axis] } else { 1 };
+            view.strides.push(strides[2 + axis] * stride as isize);
         }
         let taps = inputs * kernel.iter().product::<usize>();
         let pixels: usize = dims[2..].iter().product();

@@ -7,12 +7,15 @@ use mil::{DataType, Operation, Tensor};
 use runtime::Error;
 use std::cmp::Reverse;
 
+/// The longest axis that is listed place by place.
+const LONGEST: usize = 1 << 24;
+
 impl Lower<'_> {
     /// The result of an op that resizes images, or `None` if it is left to the interpreter.
     pub(super) fn resize(&mut self, operation: &Operation) -> Result<Option<Val>, Error> {
         let (name, dims, dtype) = self.result(operation)?;
         let x = self.need(operation, "x")?;
-        if dims.contains(&0) || dtype.bits() < 8 {
+        if dims.contains(&0) || dtype.bits() < 8 || dims.iter().any(|&dim| dim > LONGEST) {
             return Ok(None);
         }
         let mut lines = lines(&self.params(operation), &x.view.dims, &dims)?;

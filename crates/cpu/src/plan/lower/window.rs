@@ -8,8 +8,8 @@ use mil::shape::{ConvGeometry, PoolGeometry, pool_geometry};
 use mil::{DataType, Op, Operation};
 use runtime::Error;
 
-/// Floats of a padded plane beyond which padding is more than a picture has.
-const LARGEST_PLANE: usize = 1 << 26;
+/// The most elements of a tensor that windows are computed of.
+const LARGEST_TENSOR: usize = 1 << 40;
 
 impl Lower<'_> {
     /// The result of a pool over one or two axes, or `None` if it is left to the interpreter.
@@ -17,19 +17,19 @@ impl Lower<'_> {
         let x = self.need(operation, "x")?;
         let params = self.params(operation);
         let pool = pool_geometry(&params, &x.view.dims)?;
-        let kind = match operation.op {
-            Op::MaxPool => window::Kind::Max,
-            Op::AvgPool => {
-                window::Kind::Mean(factors(&pool, params.bool("exclude_padding_from_average")?))
-            }
-            _ => window::Kind::Root,
-        };
         let before: Vec<usize> = pool.pads.iter().map(|pads| pads.0).collect();
         let ones = vec![1; before.len()];
         let Some(geometry) =
             two_axes([&pool.space, &before, &pool.kernel, &pool.strides, &ones, &pool.out])
         else {
             return Ok(None);
+        };
+        let kind = match operation.op {
+            Op::MaxPool => window::Kind::Max,
+            Op::AvgPool => {
+                window::Kind::Mean(factors(&pool, params.bool("exclude_padding_from_average")?))
+            }
+            _ => window::Kind::Root,
         };
         self.windows(operation, kind, geometry, x, None, None)
     }
@@ -105,6 +105,10 @@ impl Lower<'_> {
         if !float(from) || !float(dtype) || dims.contains(&0) || x.view.dims.contains(&0) {
             return Ok(None);
         }
+        let fits = |dims: &[usize]| mil::element_count(dims).is_some_and(|n| n <= LARGEST_TENSOR);
+        if !fits(&dims) || !fits(&x.view.dims) {
+            return Ok(None);
+        }
         let images = x.view.dims[0];
         let channels = match kind {
             window::Kind::Spread { .. } => dims[1],
@@ -113,9 +117,6 @@ impl Lower<'_> {
         let x_dims = x.view.dims.clone();
         let x = self.dense_as(&x, &x_dims);
         let window = Window::new(kind, geometry, images, channels, [source, result]);
-        if window.scratch_bytes(1) / size_of::<f32>() > LARGEST_PLANE {
-            return Ok(None);
-        }
         let node = WindowNode { window, x, weight, bias };
         Ok(Some(self.graph.add(Kind::Window(Box::new(node)), &dims, dtype, &name)))
     }
@@ -144,7 +145,8 @@ fn factors(pool: &PoolGeometry, exclude_padding: bool) -> Vec<f32> {
     }
 }
 
-/// The geometry of two axes: one axis is that of columns. `None` for three.
+/// The geometry of two axes: one axis is that of columns. `None` for three, and where planes would be
+/// larger than windows are for.
 fn two_axes(lists: [&[usize]; 6]) -> Option<Geometry> {
     let none = [1, 0, 1, 1, 1, 1];
     let mut pairs = [[0; 2]; 6];
@@ -156,5 +158,5 @@ fn two_axes(lists: [&[usize]; 6]) -> Option<Geometry> {
         };
     }
     let [input, before, kernel, strides, dilations, output] = pairs;
-    Some(Geometry { input, before, kernel, strides, dilations, output })
+    Geometry { input, before, kernel, strides, dilations, output }.checked()
 }
