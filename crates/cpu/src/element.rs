@@ -119,3 +119,10 @@ pub(crate) fn round_bf16(value: f32) -> f32 {
 pub(crate) fn round_f16(value: f32) -> f32 {
     F16::narrow(value).widen()
 }
+
+/// The number between the two that is nearest; NaN stays.
+#[inline(always)]
+pub(crate) fn keep(value: f32, low: f32, high: f32) -> f32 {
+    let value = if value < low { low } else { value };
+    if value > high { high } else { value }
+}

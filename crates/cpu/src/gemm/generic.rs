@@ -3,6 +3,7 @@
 
 use super::description::BiasTo;
 use super::kernel::{Finish, Source, Strip};
+use crate::element::keep;
 use crate::format::Format;
 use half::{bf16, f16};
 
@@ -200,13 +201,6 @@ pub(super) unsafe fn finish<C: Convert>(finish: &Finish) {
             }
         }
     }
-}
-
-/// The number between the two that is nearest; NaN stays.
-#[inline(always)]
-fn keep(value: f32, low: f32, high: f32) -> f32 {
-    let value = if value < low { low } else { value };
-    if value > high { high } else { value }
 }
 
 /// Stores `cols` finished sums at `c`.

@@ -69,6 +69,11 @@ pub(crate) fn format(dtype: DataType) -> Option<Format> {
     })
 }
 
+/// Whether matrix products and windows compute with elements of this type.
+pub(crate) fn is_float(dtype: DataType) -> bool {
+    format(dtype).is_some_and(Format::is_float)
+}
+
 /// Whether row programs copy tensors of this type and rank. They compute in f32, which does not
 /// hold every integer.
 pub(crate) fn is_copied_in_rows(dtype: DataType, rank: usize) -> bool {

@@ -1,6 +1,8 @@
 //! Rewrites that save a pass over memory around matrix products.
 
 use super::graph::{Bias, Graph, Kind, MapOp, NodeId, Val};
+use super::place::is_float;
+use crate::element::keep;
 use crate::gemm::BiasTo;
 use crate::rows::{Binary, Unary};
 use mil::DataType;
@@ -110,8 +112,7 @@ fn biased(graph: &Graph, node: NodeId) -> Option<(NodeId, Bias)> {
         let Kind::Product(product) = &source.kind else { return None };
         let plain = product.bias.is_none() && product.clamp.is_none() && product.round.is_none();
         let wide = source.dtype == DataType::Fp32;
-        let float = |dtype| matches!(dtype, DataType::Fp32 | DataType::Fp16 | DataType::Bf16);
-        let floats = float(graph.nodes[y.node].dtype) && float(graph.nodes[node].dtype);
+        let floats = is_float(graph.nodes[y.node].dtype) && is_float(graph.nodes[node].dtype);
         if !(plain && wide && floats && graph.is_whole(x)) {
             return None;
         }
@@ -127,11 +128,6 @@ fn biased(graph: &Graph, node: NodeId) -> Option<(NodeId, Bias)> {
         fits.then_some((x.node, Bias { val: Val { node: y.node, view }, to: BiasTo::Rows }))
     };
     of(&args[0], &args[1]).or_else(|| of(&args[1], &args[0]))
-}
-
-/// The number between the two that is nearest.
-fn keep(value: f32, low: f32, high: f32) -> f32 {
-    value.max(low).min(high)
 }
 
 /// If the node keeps the whole of another one between two numbers: which node, and the numbers.

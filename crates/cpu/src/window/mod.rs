@@ -7,13 +7,33 @@
 //! strides of 1 the rows of the result follow each other at the pitch of the padded plane, and the
 //! whole plane is one piece; what the pitch leaves between rows is computed and dropped.
 
+/// An expression with a name for the element of a format of floats.
+macro_rules! for_format {
+    ($format:expr, $element:ident => $body:expr) => {
+        match $format {
+            $crate::format::Format::F32 => {
+                type $element = f32;
+                $body
+            }
+            $crate::format::Format::F16 => {
+                type $element = $crate::element::F16;
+                $body
+            }
+            _ => {
+                type $element = $crate::element::Bf16;
+                $body
+            }
+        }
+    };
+}
+
 mod lanes;
 mod plane;
 mod spread;
 #[cfg(test)]
 mod tests;
 
-use crate::element::{Bf16, F16};
+use crate::element::keep;
 use crate::format::Format;
 use crate::isa::Isa;
 use crate::team::{Team, split};
@@ -142,8 +162,7 @@ impl Window {
     /// Keeps results between two numbers, after what was asked for before.
     pub fn clamp(&mut self, low: f32, high: f32) {
         let (before_low, before_high) = self.clamp.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        self.clamp =
-            Some((plane::keep(before_low, low, high), plane::keep(before_high, low, high)));
+        self.clamp = Some((keep(before_low, low, high), keep(before_high, low, high)));
     }
 
     /// Results of each channel.
@@ -324,17 +343,7 @@ impl Window {
         };
         let padding = &padding;
         // SAFETY: passed on; the format is that of the elements.
-        match self.formats[0] {
-            Format::F32 => {
-                dispatch!(isa, plane::pad::<f32>, plane::pad::<f32>, (padding: &Padding, x: *const u8, readable: usize, padded: &mut [f32], row: &mut [f32]))
-            }
-            Format::F16 => {
-                dispatch!(isa, plane::pad::<F16>, plane::pad::<F16>, (padding: &Padding, x: *const u8, readable: usize, padded: &mut [f32], row: &mut [f32]))
-            }
-            _ => {
-                dispatch!(isa, plane::pad::<Bf16>, plane::pad::<Bf16>, (padding: &Padding, x: *const u8, readable: usize, padded: &mut [f32], row: &mut [f32]))
-            }
-        }
+        for_format!(self.formats[0], E => dispatch!(isa, plane::pad::<E>, plane::pad::<E>, (padding: &Padding, x: *const u8, readable: usize, padded: &mut [f32], row: &mut [f32])));
     }
 
     /// What becomes of the sums of a plane.
@@ -353,17 +362,7 @@ impl Window {
     /// `out` must have room for the plane.
     unsafe fn store(&self, isa: Isa, finish: &Finish<'_>, sums: &mut [f32], out: *mut u8) {
         // SAFETY: passed on; the format is that of the elements.
-        match self.formats[1] {
-            Format::F32 => {
-                dispatch!(isa, plane::store::<f32>, plane::store::<f32>, (finish: &Finish<'_>, sums: &mut [f32], out: *mut u8))
-            }
-            Format::F16 => {
-                dispatch!(isa, plane::store::<F16>, plane::store::<F16>, (finish: &Finish<'_>, sums: &mut [f32], out: *mut u8))
-            }
-            _ => {
-                dispatch!(isa, plane::store::<Bf16>, plane::store::<Bf16>, (finish: &Finish<'_>, sums: &mut [f32], out: *mut u8))
-            }
-        }
+        for_format!(self.formats[1], E => dispatch!(isa, plane::store::<E>, plane::store::<E>, (finish: &Finish<'_>, sums: &mut [f32], out: *mut u8)));
     }
 }
 

@@ -5,7 +5,7 @@
 //! row: what comes there is written again with the next row, or lies in what [`SPARE`] sets aside.
 
 use super::lanes::Lanes;
-use crate::element::Element;
+use crate::element::{Element, keep};
 use crate::isa::Isa;
 use std::ops::Range;
 
@@ -365,11 +365,4 @@ unsafe fn narrow<Y: Element>(
             }
         }
     }
-}
-
-/// The number between the two that is nearest; NaN stays.
-#[inline(always)]
-pub(super) fn keep(value: f32, low: f32, high: f32) -> f32 {
-    let value = if value < low { low } else { value };
-    if value > high { high } else { value }
 }

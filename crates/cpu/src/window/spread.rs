@@ -3,8 +3,6 @@
 
 use super::plane::{self, Finish, SPARE};
 use super::{Kind, Operands, Window};
-use crate::element::{Bf16, F16};
-use crate::format::Format;
 use crate::isa::Isa;
 
 impl Window {
@@ -118,17 +116,7 @@ impl Window {
     /// `readable` elements must be there, and `count` is no more than that.
     unsafe fn widen(&self, isa: Isa, x: *const u8, readable: usize, count: usize, to: &mut [f32]) {
         // SAFETY: passed on; the format is that of the elements.
-        match self.formats[0] {
-            Format::F32 => {
-                dispatch!(isa, plane::widen::<f32>, plane::widen::<f32>, (x: *const u8, readable: usize, count: usize, to: &mut [f32]))
-            }
-            Format::F16 => {
-                dispatch!(isa, plane::widen::<F16>, plane::widen::<F16>, (x: *const u8, readable: usize, count: usize, to: &mut [f32]))
-            }
-            _ => {
-                dispatch!(isa, plane::widen::<Bf16>, plane::widen::<Bf16>, (x: *const u8, readable: usize, count: usize, to: &mut [f32]))
-            }
-        }
+        for_format!(self.formats[0], E => dispatch!(isa, plane::widen::<E>, plane::widen::<E>, (x: *const u8, readable: usize, count: usize, to: &mut [f32])));
     }
 }
 

@@ -5,6 +5,7 @@ use super::Lower;
 use super::quantized::Candidate;
 use crate::gemm::int8::Side;
 use crate::plan::graph::{MapOp, Val};
+use crate::plan::place::is_float;
 use crate::plan::view::View;
 use crate::rows::Binary;
 use mil::{DataType, Operation};
@@ -13,19 +14,14 @@ use runtime::Error;
 /// Fewer pixels than this are not a matrix of their own, but for a single image.
 const NARROW: usize = 32;
 
+/// x, the weight and the bias of a convolution.
+type Convolved = (Val, Val, Option<Val>);
+
 impl Lower<'_> {
     /// The result of `conv`, or `None` if it is left to the interpreter.
     pub(super) fn conv(&mut self, operation: &Operation) -> Result<Option<Val>, Error> {
         let (name, dims, dtype) = self.result(operation)?;
-        let x = self.need(operation, "x")?;
-        let weight = self.need(operation, "weight")?;
-        let bias = self.arg(operation, "bias")?;
-        let float = |v: &Val| {
-            matches!(self.node_dtype(v), DataType::Fp32 | DataType::Fp16 | DataType::Bf16)
-        };
-        if ![&x, &weight].into_iter().chain(&bias).all(float) {
-            return Ok(None);
-        }
+        let Some((x, weight, bias)) = self.convolved(operation)? else { return Ok(None) };
         let geometry =
             mil::shape::conv_geometry(&self.params(operation), &x.view.dims, &weight.view.dims)?;
         if let Some(out) =
@@ -104,14 +100,8 @@ impl Lower<'_> {
     /// The result of `conv_transpose`, or `None` if it is left to the interpreter.
     pub(super) fn conv_transpose(&mut self, operation: &Operation) -> Result<Option<Val>, Error> {
         let (name, dims, dtype) = self.result(operation)?;
-        let x = self.need(operation, "x")?;
-        let weight = self.need(operation, "weight")?;
-        let bias = self.arg(operation, "bias")?;
-        let float = |v: &Val| {
-            matches!(self.node_dtype(v), DataType::Fp32 | DataType::Fp16 | DataType::Bf16)
-        };
-        let whole = !x.view.dims.contains(&0) && !dims.contains(&0);
-        if !whole || ![&x, &weight].into_iter().chain(&bias).all(float) {
+        let Some((x, weight, bias)) = self.convolved(operation)? else { return Ok(None) };
+        if x.view.dims.contains(&0) || dims.contains(&0) {
             return Ok(None);
         }
         let geometry = mil::shape::conv_transpose_geometry(
@@ -144,6 +134,15 @@ impl Lower<'_> {
         let channels = [&[batch, groups * outputs * taps], &space[..]].concat();
         let columns = self.reshaped(&columns, &channels);
         self.spread(operation, &geometry, columns, &kernel, None, bias.as_ref())
+    }
+
+    /// The operands of a convolution, or `None` if they are no floats.
+    fn convolved(&mut self, operation: &Operation) -> Result<Option<Convolved>, Error> {
+        let (x, weight) = (self.need(operation, "x")?, self.need(operation, "weight")?);
+        let bias = self.arg(operation, "bias")?;
+        let float = |val: &Val| is_float(self.node_dtype(val));
+        let floats = [&x, &weight].into_iter().chain(&bias).all(float);
+        Ok(floats.then_some((x, weight, bias)))
     }
 
     /// The windows `[N, groups, Cin/groups, kernel…, output…]` as matrices

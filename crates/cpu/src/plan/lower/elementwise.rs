@@ -15,12 +15,7 @@ impl Lower<'_> {
     /// The result of an element-wise op, or `None` if it is left to the interpreter.
     pub(super) fn elementwise(&mut self, operation: &Operation) -> Result<Option<Val>, Error> {
         let (name, dims, dtype) = self.result(operation)?;
-        let mut args = vec![];
-        for parameter in ["cond", "a", "b", "x", "y"] {
-            if let Some(arg) = self.arg(operation, parameter)? {
-                args.push(arg);
-            }
-        }
+        let args = self.arguments(operation)?;
         if !is_mapped(dtype) {
             return Ok(None);
         }
@@ -91,6 +86,15 @@ impl Lower<'_> {
             _ => None,
         };
         Ok(op.map(|op| self.map(op, &args, &dims, dtype, &name)))
+    }
+
+    /// The operands of an element-wise op, in its order.
+    pub(super) fn arguments(&mut self, operation: &Operation) -> Result<Vec<Val>, Error> {
+        let mut args = vec![];
+        for parameter in ["cond", "a", "b", "x", "y"] {
+            args.extend(self.arg(operation, parameter)?);
+        }
+        Ok(args)
     }
 
     /// x to a constant power is a square, a root or a product where that is the same.

@@ -3,6 +3,7 @@
 use super::Lower;
 use crate::ints::{self, IntOp};
 use crate::plan::graph::{Kind, MapOp, Val};
+use crate::plan::place::is_float;
 use crate::rows::Binary;
 use mil::{DataType, Op, Operation};
 use runtime::Error;
@@ -11,12 +12,7 @@ impl Lower<'_> {
     /// The result of an element-wise op of integers, or `None` if it is none.
     pub(super) fn ints(&mut self, operation: &Operation) -> Result<Option<Val>, Error> {
         let (name, dims, dtype) = self.result(operation)?;
-        let mut args = vec![];
-        for parameter in ["cond", "a", "b", "x", "y"] {
-            if let Some(arg) = self.arg(operation, parameter)? {
-                args.push(arg);
-            }
-        }
+        let mut args = self.arguments(operation)?;
         let Some(op) = int_op(operation.op) else { return Ok(None) };
         let types: Vec<DataType> = args.iter().map(|arg| self.node_dtype(arg)).collect();
         if op == IntOp::Convert {
@@ -32,8 +28,7 @@ impl Lower<'_> {
     /// x in another type, if one of both is an integer.
     fn converted(&mut self, x: Val, dims: &[usize], to: DataType, name: &str) -> Option<Val> {
         let from = self.node_dtype(&x);
-        let float = |dtype| matches!(dtype, DataType::Fp32 | DataType::Fp16 | DataType::Bf16);
-        if to == DataType::Bool && (float(from) || from == DataType::Int32) {
+        if to == DataType::Bool && (is_float(from) || from == DataType::Int32) {
             // f32 knows whether a number is 0.
             let zero = self.scalar(0.0);
             return Some(self.map(MapOp::Binary(Binary::Ne), &[x, zero], dims, to, name));
@@ -43,7 +38,7 @@ impl Lower<'_> {
         }
         // Row programs convert what f32 holds.
         let in_rows =
-            float(to) && (float(from) || from == DataType::Bool || from == DataType::Int32);
+            is_float(to) && (is_float(from) || from == DataType::Bool || from == DataType::Int32);
         if in_rows || !ints::is_readable(from) || !ints::is_readable(to) {
             return None;
         }

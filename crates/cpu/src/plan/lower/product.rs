@@ -4,15 +4,11 @@ use super::Lower;
 use super::quantized::Candidate;
 use crate::gemm::BiasTo;
 use crate::plan::graph::{Bias, Kind, MapOp, Product, Val};
+use crate::plan::place::is_float;
 use crate::plan::view::View;
 use crate::rows::Binary;
 use mil::{DataType, Op, Operation};
 use runtime::Error;
-
-/// Whether products read this element type.
-fn is_factor(dtype: DataType) -> bool {
-    matches!(dtype, DataType::Fp32 | DataType::Fp16 | DataType::Bf16)
-}
 
 /// Whether products can read the layout: their strides count forwards.
 fn is_readable(view: &View) -> bool {
@@ -26,13 +22,13 @@ impl Lower<'_> {
         let x = self.need(operation, "x")?;
         let is_linear = operation.op == Op::Linear;
         let y = self.need(operation, if is_linear { "weight" } else { "y" })?;
-        if ![&x, &y].into_iter().all(|v| is_factor(self.node_dtype(v))) {
+        if ![&x, &y].into_iter().all(|v| is_float(self.node_dtype(v))) {
             return Ok(None);
         }
         if is_linear {
             let (n, k) = (y.view.dims[0], y.view.dims[1]);
             let bias = self.arg(operation, "bias")?;
-            if bias.as_ref().is_some_and(|bias| !is_factor(self.node_dtype(bias))) {
+            if bias.as_ref().is_some_and(|bias| !is_float(self.node_dtype(bias))) {
                 return Ok(None);
             }
             let rows = dims[..dims.len() - 1].iter().product();
@@ -122,7 +118,7 @@ impl Lower<'_> {
         let value = self.need(operation, "value")?;
         let mask = self.arg(operation, "attn_mask")?;
         let factors = [&query, &key, &value].into_iter().chain(&mask);
-        let fits = |d| is_factor(d) || d == DataType::Bool;
+        let fits = |d| is_float(d) || d == DataType::Bool;
         if !factors.map(|v| self.node_dtype(v)).all(fits) {
             return Ok(None);
         }

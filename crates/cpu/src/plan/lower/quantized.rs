@@ -4,6 +4,7 @@ use super::Lower;
 use crate::gemm::int8::{MAX_DEPTH, Side};
 use crate::plan::graph::{Kind, MapOp, Val};
 use crate::plan::integer::{IntegerProduct, IntegerWeights, Quantization, is_byte};
+use crate::plan::place::is_float;
 use crate::rows::Binary;
 use mil::{Arg, DataType, Op, Operand, Operation, Tensor};
 use runtime::Error;
@@ -103,7 +104,7 @@ impl Lower<'_> {
         let zeros = zero.map_or(vec![0.0], |zero| zero.to_f64s());
         let quantizes = operation.op == Op::Quantize;
         let number = if quantizes { self.node_dtype(&x) } else { dtype };
-        if !matches!(number, DataType::Fp32 | DataType::Fp16 | DataType::Bf16) {
+        if !is_float(number) {
             return Ok(None);
         }
         if scales.len().max(zeros.len()) == 1 {

@@ -2,7 +2,7 @@
 
 use super::Lower;
 use crate::plan::graph::{Graph, Kind, MapOp, Val};
-use crate::plan::place;
+use crate::plan::place::{self, is_float};
 use crate::plan::scan::{STATE, Scan};
 use crate::plan::view::View;
 use crate::rows::{Binary, Unary};
@@ -28,9 +28,8 @@ impl Lower<'_> {
         let x = self.need(operation, "x")?;
         let hidden = self.need(operation, "weight_hh")?.view.dims[1];
         let dtype = self.node_dtype(&x);
-        let float = matches!(dtype, DataType::Fp32 | DataType::Fp16 | DataType::Bf16);
         let &[steps, batch, inputs] = &x.view.dims[..] else { return Ok(None) };
-        if !float || [steps, batch, inputs, hidden].contains(&0) {
+        if !is_float(dtype) || [steps, batch, inputs, hidden].contains(&0) {
             return Ok(None);
         }
         let name = self.name(operation.outputs[0]);

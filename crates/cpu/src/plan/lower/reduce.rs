@@ -3,6 +3,7 @@
 use super::Lower;
 use super::elementwise::is_mapped;
 use crate::plan::graph::{Kind, MapOp, Val};
+use crate::plan::place::is_float;
 use crate::rows::{Binary, Reduction, Unary};
 use mil::{DataType, Op, Operation};
 use runtime::Error;
@@ -16,8 +17,7 @@ impl Lower<'_> {
         let (name, dims, dtype) = self.result(operation)?;
         let x = self.need(operation, "x")?;
         let rank = x.view.dims.len();
-        let float = matches!(self.node_dtype(&x), DataType::Fp32 | DataType::Fp16 | DataType::Bf16);
-        if !float {
+        if !is_float(self.node_dtype(&x)) {
             return self.exact_reduction(operation);
         }
         if x.view.count() == 0 || rank == 0 {

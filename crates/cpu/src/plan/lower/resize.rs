@@ -2,6 +2,7 @@
 
 use super::Lower;
 use crate::plan::graph::{Kind, MapOp, Val};
+use crate::plan::place::is_float;
 use mil::shape::lines;
 use mil::{DataType, Operation, Tensor};
 use runtime::Error;
@@ -27,8 +28,7 @@ impl Lower<'_> {
         // there are more of them.
         lines.sort_by_key(|line| (line.taps.len() > x.view.dims[line.axis], Reverse(line.axis)));
         let moves = lines.iter().all(|line| line.taps.iter().all(|tap| tap.2 == 0.0));
-        let float = matches!(dtype, DataType::Fp32 | DataType::Fp16 | DataType::Bf16);
-        if !moves && !float {
+        if !moves && !is_float(dtype) {
             return Ok(None);
         }
         let mut out = x;

@@ -2,7 +2,7 @@
 
 use super::Lower;
 use crate::plan::graph::{Kind, MapOp, Val, WindowNode};
-use crate::plan::place::format;
+use crate::plan::place::{format, is_float};
 use crate::window::{self, Geometry, Window};
 use mil::shape::{ConvGeometry, PoolGeometry, pool_geometry};
 use mil::{DataType, Op, Operation};
@@ -100,9 +100,8 @@ impl Lower<'_> {
     ) -> Result<Option<Val>, Error> {
         let (name, dims, dtype) = self.result(operation)?;
         let from = self.node_dtype(&x);
-        let float = |d| matches!(d, DataType::Fp32 | DataType::Fp16 | DataType::Bf16);
         let (Some(source), Some(result)) = (format(from), format(dtype)) else { return Ok(None) };
-        if !float(from) || !float(dtype) || dims.contains(&0) || x.view.dims.contains(&0) {
+        if !is_float(from) || !is_float(dtype) || dims.contains(&0) || x.view.dims.contains(&0) {
             return Ok(None);
         }
         let fits = |dims: &[usize]| mil::element_count(dims).is_some_and(|n| n <= LARGEST_TENSOR);
